@@ -1,0 +1,159 @@
+"""The durable record of attempts and outcomes: one writing thread, many operations a commit.
+
+The event loop hands operations over and waits for them; each is durable when its call returns. Operations that are
+waiting while a commit is under way share the next one, so the disk's sync time is paid once for all of them.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from batchbanana.errors import BatchError, DiskError, LedgerError
+from batchbanana.ledger.metadata import Metadata
+from batchbanana.ledger.store import Caps, Ending, Grant, Known, Money, Sending, Settlement, Store, Unsettled
+
+__all__ = ["Caps", "Ending", "Grant", "Known", "Ledger", "Money", "Sending", "Settlement", "Store", "Unsettled"]
+
+MOST_A_COMMIT = 256
+
+Result = TypeVar("Result")
+Operation = Callable[[Store], Any]
+Waiting = tuple[Operation, "asyncio.Future[Any]"]
+
+
+class Ledger:
+    """Writes the ledger of one job; use as an async context manager.
+
+    Raises:
+        LedgerError: from any call, once the file could not be written or a later run has taken over. From then on
+            every call fails: nothing is known to be durable any more.
+    """
+
+    def __init__(self, job: Path, store: Store) -> None:
+        self._store = store
+        self._metadata = Metadata(job / "metadata.jsonl", store)
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._broken: BatchError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> "Ledger":
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._store.close()
+
+    async def do(self, operation: Callable[[Store], Result]) -> Result:
+        """Carry out an operation in the ledger's thread; it is durable when this returns.
+
+        The operation runs inside a transaction that it shares with others, so it must neither commit nor fail halfway.
+        """
+        assert self._loop is not None, "the ledger is not open"  # noqa: S101 -- a programmer's mistake, not a user's
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._queue.put((operation, future))
+        return await future
+
+    async def begin(self, sending: Sending) -> Grant:
+        """Reserve money for an attempt and write it down; only after this may it be sent."""
+        return await self.do(lambda store: store.begin(sending))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write down how an attempt ended."""
+        await self.do(lambda store: store.settle(settlement))
+
+    async def lookup(self, keys: list[str]) -> dict[str, Known]:
+        """Tell what is known of tasks."""
+        return await self.do(lambda store: store.lookup(keys))
+
+    @property
+    def money(self) -> Money:
+        """What the job has cost; read from the event loop, a moment old at most."""
+        return self._store.money
+
+    def _work(self) -> None:
+        while True:
+            first = self._queue.get()
+            batch = [] if first is None else self._gather(first)
+            if batch:
+                self._commit(batch)
+            if first is None:
+                self._finish()
+                return
+
+    def _gather(self, first: Waiting) -> list[Waiting]:
+        batch = [first]
+        while len(batch) < MOST_A_COMMIT:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)
+                break
+            batch.append(item)
+        return batch
+
+    def _commit(self, batch: list[Waiting]) -> None:
+        results: list[Any] = []
+        if self._broken is None:
+            try:
+                self._store.execute("BEGIN IMMEDIATE")
+                if self._store.is_fenced():
+                    raise LedgerError("A later run has taken over this job directory; this one stops here")
+                results = [operation(self._store) for operation, _ in batch]
+                self._metadata.remember()
+                self._store.execute("COMMIT")
+                self._metadata.catch_up()
+            except Exception as error:  # noqa: BLE001 -- whatever it is, a dead ledger thread would hang the run
+                self._break(error)
+        self._answer(batch, results)
+
+    def _break(self, error: Exception) -> None:
+        self._broken = _explain(error)
+        self._broken.__cause__ = error
+        if self._store.in_transaction:
+            self._store.execute("ROLLBACK")
+
+    def _answer(self, batch: list[Waiting], results: list[Any]) -> None:
+        def tell() -> None:
+            for number, (_, future) in enumerate(batch):
+                if future.cancelled():
+                    continue
+                if self._broken is not None:
+                    future.set_exception(self._broken)
+                else:
+                    future.set_result(results[number])
+
+        assert self._loop is not None  # noqa: S101 -- set before the thread starts
+        self._loop.call_soon_threadsafe(tell)
+
+    def _finish(self) -> None:
+        if self._broken is None and not self._store.is_fenced():
+            try:
+                self._metadata.close()
+            except (sqlite3.Error, OSError) as error:
+                self._break(error)
+
+    @property
+    def broken(self) -> BatchError | None:
+        """Why the ledger can no longer be written; None while all is well."""
+        return self._broken
+
+
+def _explain(error: Exception) -> BatchError:
+    if isinstance(error, BatchError):
+        return error
+    if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskError(f"The job directory cannot be written ({error}); make room and run again")
+    return LedgerError(f"The ledger cannot be written ({type(error).__name__}: {error}); look at the disk and run again")

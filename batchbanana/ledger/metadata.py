@@ -1,0 +1,82 @@
+"""`metadata.jsonl`: one line an image, kept in step with the ledger without ever being read back.
+
+The ledger remembers up to which outcome and byte the file is right. After a crash the file is cut there and the missing
+lines are appended; after a replaced image it is written anew. So its state never depends on when a run died.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from batchbanana.ledger.store import STALE, Store
+
+SEQ = "metadata_seq"
+BYTES = "metadata_bytes"
+
+
+class Metadata:
+    """The file in the job directory. All methods run in the ledger's thread."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._path = path
+        self._store = store
+        self._seq = store.get(SEQ) or 0
+        self._bytes = store.get(BYTES) or 0
+        self._handle: BinaryIO | None = None
+
+    def catch_up(self) -> None:
+        """Append the lines of images that the file does not have yet."""
+        if self._handle is None:
+            if not self._has_begun():
+                return
+            self._handle = self._reopen()
+        for seq, line in self._store.image_records(self._seq):
+            self._bytes += self._handle.write(line.encode() + b"\n")
+            self._seq = seq
+        self._handle.flush()
+
+    def remember(self) -> None:
+        """Leave in the ledger how far the file is right, in the transaction that is open."""
+        if self._seq != (self._store.get(SEQ) or 0):
+            self._store.put(SEQ, self._seq)
+            self._store.put(BYTES, self._bytes)
+
+    def close(self) -> None:
+        """Bring the file up to date, anew if a line of it no longer holds, and wait for the disk."""
+        if self._store.get(STALE):
+            self._rewrite()
+        self.catch_up()
+        if self._handle is not None:
+            os.fsync(self._handle.fileno())
+            self._handle.close()
+            self._handle = None
+        self._store.execute("BEGIN IMMEDIATE")
+        self.remember()
+        if self._store.get(STALE):
+            self._store.put(STALE, 0)
+        self._store.execute("COMMIT")
+
+    def _has_begun(self) -> bool:
+        return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
+
+    def _reopen(self) -> BinaryIO:
+        if not self._path.exists() or self._path.stat().st_size < self._bytes:
+            self._seq = self._bytes = 0
+        handle = self._path.open("ab")
+        if handle.tell() != self._bytes:  # a finished job's file is not touched at all
+            handle.truncate(self._bytes)
+        return handle
+
+    def _rewrite(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+        aside = self._path.with_name(".metadata.jsonl.new")
+        self._seq = self._bytes = 0
+        with aside.open("wb") as handle:
+            for seq, line in self._store.image_records(0):
+                self._bytes += handle.write(line.encode() + b"\n")
+                self._seq = seq
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(self._path)
+        self._handle = self._path.open("ab")

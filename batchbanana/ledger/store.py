@@ -1,0 +1,381 @@
+"""The ledger's file: attempts and outcomes in SQLite. Synchronous; used by one thread for writing.
+
+There is no list of things to do and no running state: the plan is the manifest, and what it still lacks are the keys
+without an outcome here.
+"""
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from batchbanana.errors import LedgerError
+from batchbanana.task import Billed, Outcome
+
+APPLICATION_ID = 0x62616E61  # "bana"
+VERSION = 1
+STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
+LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE manifests (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, pid INTEGER NOT NULL, host TEXT NOT NULL,
+    manifest TEXT NOT NULL, summary TEXT);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key BLOB NOT NULL, resolution TEXT NOT NULL,
+    sent REAL NOT NULL,          -- unix seconds
+    price INTEGER,               -- micro-dollars at worst; NULL when unknown
+    errand TEXT,                 -- only while unsettled: what it takes to finish the image without the manifest
+    ended REAL, result TEXT,     -- NULL while in flight; then image, lost, or a failure kind
+    billed TEXT, cost INTEGER, status INTEGER, message TEXT);
+CREATE INDEX attempts_open ON attempts (id) WHERE result IS NULL;
+CREATE INDEX attempts_failed ON attempts (key, id) WHERE result <> 'image';
+CREATE TABLE outcomes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, outcome TEXT NOT NULL,
+    attempt INTEGER NOT NULL,    -- the last one that this outcome rests on; a retry counts only what came after
+    file TEXT, size INTEGER, sha256 TEXT,
+    record TEXT NOT NULL);       -- the line of metadata.jsonl, or what a failure is told with
+"""
+
+
+class Grant(Enum):
+    """Whether an attempt may be sent."""
+
+    GRANTED = auto()
+    CAP = auto()  # spend, reservations and this one would pass max_cost
+    POSSIBLY_BILLED = auto()  # max_possibly_billed is reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """The money limits of a job in micro-dollars; None is no limit."""
+
+    max_cost: int | None = None
+    max_possibly_billed: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Money:
+    """What a job has cost so far, over all its runs, in micro-dollars.
+
+    Attributes:
+        settled: for answers that were billed.
+        reserved: for what is in flight.
+        possible: at worst, for attempts that got no answer; `possible_count` of them.
+    """
+
+    settled: int = 0
+    reserved: int = 0
+    possible: int = 0
+    possible_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the ledger knows of a task.
+
+    Attributes:
+        outcome: None while it is pending.
+        file: of the image, relative to the job directory.
+        results: how its attempts without an image ended, in order; only those after the outcome.
+    """
+
+    outcome: Outcome | None = None
+    file: str | None = None
+    results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """An attempt about to be sent."""
+
+    id: int
+    key: str
+    resolution: str
+    price: int | None
+    errand: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a task ended; `record` is told in `metadata.jsonl` when there is a file."""
+
+    key: str
+    outcome: Outcome
+    attempt: int
+    record: dict[str, object]
+    file: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How an attempt ended.
+
+    Attributes:
+        result: `image`, `lost`, or a failure kind.
+        cost: micro-dollars, where it was billed and the price is known.
+        ending: the task's outcome, when this attempt decided it.
+    """
+
+    attempt: int
+    result: str
+    billed: Billed
+    cost: int | None = None
+    status: int | None = None
+    message: str | None = None
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """An attempt that an earlier run left in flight."""
+
+    id: int
+    price: int | None
+    errand: dict[str, object]
+
+
+class Store:
+    """One job's ledger file.
+
+    Raises:
+        LedgerError: from `open`, when the file is not a ledger, is newer than this program, or cannot be opened.
+        sqlite3.Error: from everything else; the caller ends the run.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, caps: Caps) -> None:
+        self._db = connection
+        self._caps = caps
+        self._run = 0
+        self.money = self._count_money()
+
+    @classmethod
+    def open(cls, path: Path, caps: Caps, *, read_only: bool = False) -> "Store":
+        """Open the ledger at `path`, making it when it is missing and may be written."""
+        mode = "ro" if read_only else "rwc"
+        try:
+            uri = f"{path.absolute().as_uri()}?mode={mode}"
+            db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            _prepare(db, path, read_only=read_only)
+            return cls(db, caps)
+        except sqlite3.Error as error:
+            raise LedgerError(f"The ledger {path} cannot be opened: {error}; restore it from a copy") from error
+
+    def close(self) -> None:
+        """Close the file; SQLite folds the write-ahead log into it."""
+        self._db.close()
+
+    # Runs
+
+    def start_run(self, manifest: tuple[str, str, str]) -> int:
+        """Begin a run; from now on every earlier one is fenced off. Takes the manifest's sha256, path and text."""
+        self._db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", manifest)
+        row = self._db.execute(
+            "INSERT INTO runs (started, pid, host, manifest) VALUES (?, ?, ?, ?) RETURNING id",
+            (time.time(), os.getpid(), socket.gethostname(), manifest[0]),
+        ).fetchone()
+        self._run = row[0]
+        return self._run
+
+    def end_run(self, summary: dict[str, object]) -> None:
+        """Write down how this run ended."""
+        self._db.execute("UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run))
+
+    def last_run(self) -> dict[str, object] | None:
+        """Give the newest run: start and end in unix seconds, manifest path, summary."""
+        row = self._db.execute(
+            "SELECT r.id, r.started, r.ended, m.path, r.summary FROM runs r LEFT JOIN manifests m ON m.sha256 = r.manifest "
+            "ORDER BY r.id DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            return None
+        summary = json.loads(row[4]) if row[4] else None
+        return {"id": row[0], "started": row[1], "ended": row[2], "manifest": row[3], "summary": summary}
+
+    def is_fenced(self) -> bool:
+        """Whether a later run has taken over; then nothing may be written any more."""
+        row = self._db.execute("SELECT max(id) FROM runs").fetchone()
+        return bool(row[0] != self._run)
+
+    def next_attempt(self) -> int:
+        """Give an attempt id that no run has used."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM attempts").fetchone()[0])
+
+    # Attempts
+
+    def begin(self, sending: Sending) -> Grant:
+        """Reserve money for an attempt and write it down, in the caller's transaction, or refuse."""
+        price = sending.price or 0
+        caps, money = self._caps, self.money
+        if caps.max_possibly_billed is not None and money.possible >= caps.max_possibly_billed > 0:
+            return Grant.POSSIBLY_BILLED
+        if caps.max_cost is not None and money.settled + money.reserved + money.possible + price > caps.max_cost:
+            return Grant.CAP
+        self._db.execute(
+            "INSERT INTO attempts (id, run, key, resolution, sent, price, errand) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                sending.id,
+                self._run,
+                bytes.fromhex(sending.key),
+                sending.resolution,
+                time.time(),
+                sending.price,
+                _dump(sending.errand),
+            ),
+        )
+        money.reserved += price
+        return Grant.GRANTED
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write down how an attempt ended, with the task's outcome if it decided it."""
+        row = self._db.execute("SELECT price FROM attempts WHERE id = ? AND result IS NULL", (settlement.attempt,)).fetchone()
+        if row is None:
+            raise LedgerError(f"Attempt {settlement.attempt} was settled twice; please report this")
+        price = row[0] or 0
+        cost = settlement.cost if settlement.billed is Billed.YES else None
+        self._db.execute(
+            "UPDATE attempts SET errand = NULL, ended = ?, result = ?, billed = ?, cost = ?, status = ?, message = ? WHERE id = ?",
+            (
+                time.time(),
+                settlement.result,
+                str(settlement.billed),
+                cost,
+                settlement.status,
+                settlement.message,
+                settlement.attempt,
+            ),
+        )
+        self.money.reserved -= price
+        self.money.settled += cost or 0
+        if settlement.billed is Billed.UNKNOWN:
+            self.money.possible += price
+            self.money.possible_count += 1
+        if settlement.ending is not None:
+            self.conclude(settlement.ending)
+
+    def conclude(self, ending: Ending) -> None:
+        """Write down a task's outcome; one without an image never takes the place of one with an image."""
+        key = bytes.fromhex(ending.key)
+        held = self._db.execute("SELECT file FROM outcomes WHERE key = ? AND file IS NOT NULL", (key,)).fetchone()
+        if held is not None and ending.file is None:
+            self._db.execute("UPDATE outcomes SET attempt = ? WHERE key = ?", (ending.attempt, key))
+            return
+        if held is not None:
+            self.put(STALE, 1)
+        self._db.execute(
+            "INSERT OR REPLACE INTO outcomes (key, outcome, attempt, file, size, sha256, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, str(ending.outcome), ending.attempt, ending.file, ending.size, ending.sha256, _dump(ending.record)),
+        )
+
+    def unsettled(self) -> list[Unsettled]:
+        """List the attempts that an earlier run left in flight."""
+        rows = self._db.execute("SELECT id, price, errand FROM attempts WHERE result IS NULL ORDER BY id")
+        return [Unsettled(id=row[0], price=row[1], errand=json.loads(row[2])) for row in rows]
+
+    def starts_since(self, moment: float) -> list[tuple[float, int]]:
+        """List sending time (unix seconds) and price (micro-dollars) of the attempts sent after `moment`."""
+        rows: list[tuple[float, int]] = []
+        # Newest first by id, which grows with time: stops at the first old one instead of reading the whole table.
+        for sent, price in self._db.execute("SELECT sent, coalesce(price, 0) FROM attempts ORDER BY id DESC"):
+            if sent <= moment:
+                break
+            rows.append((sent, price))
+        return rows[::-1]
+
+    # Reading
+
+    def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
+        """Tell what is known of tasks; keys never heard of are left out."""
+        found: dict[str, Known] = {}
+        for start in range(0, len(keys), LOOKUP_BLOCK):
+            found |= self._lookup([bytes.fromhex(key) for key in keys[start : start + LOOKUP_BLOCK]])
+        return found
+
+    def _lookup(self, keys: list[bytes]) -> dict[str, Known]:
+        marks = ",".join("?" * len(keys))
+        ended = {
+            row[0]: row[1:]
+            for row in self._db.execute(f"SELECT key, outcome, file, attempt FROM outcomes WHERE key IN ({marks})", keys)  # noqa: S608 -- only question marks are put in
+        }
+        results: dict[bytes, list[str]] = {}
+        query = f"SELECT key, result, id FROM attempts WHERE result <> 'image' AND key IN ({marks}) ORDER BY id"  # noqa: S608 -- only question marks are put in
+        for key, result, attempt in self._db.execute(query, keys):
+            if key not in ended or attempt > ended[key][2]:
+                results.setdefault(key, []).append(result)
+        return {
+            key.hex(): Known(
+                outcome=Outcome(ended[key][0]) if key in ended else None,
+                file=ended[key][1] if key in ended else None,
+                results=tuple(results.get(key, ())),
+            )
+            for key in ended.keys() | results.keys()
+        }
+
+    def count_outcomes(self) -> dict[Outcome, int]:
+        """Count the ledger's outcomes, whether or not their tasks are still in the manifest."""
+        rows = self._db.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome")
+        return {Outcome(outcome): count for outcome, count in rows}
+
+    def image_records(self, after: int = 0) -> Iterable[tuple[int, str]]:
+        """Give sequence number and metadata line of every image after `after`, in the order they were made."""
+        return self._db.execute("SELECT seq, record FROM outcomes WHERE seq > ? AND file IS NOT NULL ORDER BY seq", (after,))
+
+    # Small facts
+
+    def get(self, name: str) -> int | None:
+        """Read a number that `put` left."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def put(self, name: str, value: int) -> None:
+        """Leave a number for later runs."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._db.in_transaction
+
+    def execute(self, statement: str) -> None:
+        """Begin, commit or roll back a transaction."""
+        self._db.execute(statement)
+
+    def _count_money(self) -> Money:
+        row = self._db.execute(
+            "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
+            " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0), count(CASE WHEN billed = 'unknown' THEN 1 END)"
+            " FROM attempts"
+        ).fetchone()
+        return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3])
+
+
+def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    db.execute("PRAGMA busy_timeout = 10000")  # milliseconds; readers of `status` hold locks for far less
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise LedgerError(f"{path} is not a batchbanana ledger; move it away")
+    if version > VERSION:
+        raise LedgerError(f"{path} was written by a newer batchbanana (ledger version {version}); upgrade the program")
+    if read_only:
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    if not tables:
+        db.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+
+
+def _dump(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

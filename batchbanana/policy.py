@@ -1,0 +1,226 @@
+"""What follows from a failure: pure functions over a task's history. Knows no HTTP, no clock and no chance.
+
+The numbers are those of the failure table in the project's policy; each stands beside its reason.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from batchbanana.errors import Exit
+from batchbanana.task import Failure, FailureKind, Outcome, Rung
+
+MAX_TIMEOUTS = 3  # each may have been billed although nothing came back
+TIMEOUTS_A_RUNG = 2  # one more try at the same size, then a smaller one
+MAX_SERVER_ERRORS = 5  # four retries
+SERVER_ERRORS_ALONE = 3  # while other tasks pass, the fault is this task's
+MAX_LOST = 10  # in flight at ten kills: this task may be what kills us
+INVALID_FROM_START = 10  # all of the first answers invalid: the manifest is wrong, not the tasks
+INVALID_IN_A_ROW = 50
+INTERNAL_SAME = 3
+GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a task's attempts have come to, over all runs since it was last asked for afresh.
+
+    Attributes:
+        rung: index on the task's ladder where the next attempt stands.
+        timeouts: on all rungs.
+        timeouts_here: on this rung.
+        lost: attempts that were in flight when a run died.
+        in_a_row: failures since the last pause-free answer; the exponent of the next wait.
+    """
+
+    rung: int = 0
+    timeouts: int = 0
+    timeouts_here: int = 0
+    server_errors: int = 0
+    no_images: int = 0
+    lost: int = 0
+    in_a_row: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Ask again after `floor` seconds and a random part of `spread` more; `gate` makes everybody wait as long."""
+
+    floor: float
+    spread: float
+    gate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """The task ends without an image."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """The run ends; the task stays pending. `resume_in` is in seconds, None when only a person can help."""
+
+    exit_code: Exit
+    reason: str
+    resume_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetModelAside:
+    """The tasks of this model stay pending, the others go on, and a person is told at the end."""
+
+    reason: str
+
+
+Decision = Retry | GiveUp | Stop | SetModelAside
+
+# First and longest wait in seconds before asking again, where the server gives no hint. Full jitter doubles between them.
+BACKOFF: dict[FailureKind, tuple[float, float]] = {
+    FailureKind.NOT_SENT: (1, 60),
+    FailureKind.TIMEOUT: (2, 60),
+    FailureKind.RATE_LIMITED: (15, 120),
+    FailureKind.UNAVAILABLE: (5, 120),
+    FailureKind.SERVER_ERROR: (2, 60),
+    FailureKind.NO_IMAGE: (1, 5),
+}
+
+
+def remember(history: History, kind: FailureKind, rungs: int) -> History:
+    """Give the history after one more failure of `kind`, on a ladder of `rungs` rungs."""
+    history = replace(history, in_a_row=history.in_a_row + 1)
+    if kind is FailureKind.TIMEOUT:
+        here = history.timeouts_here + 1
+        down = here >= TIMEOUTS_A_RUNG and history.rung + 1 < rungs
+        return replace(
+            history,
+            timeouts=history.timeouts + 1,
+            timeouts_here=0 if down else here,
+            rung=history.rung + 1 if down else history.rung,
+        )
+    if kind is FailureKind.SERVER_ERROR:
+        return replace(history, server_errors=history.server_errors + 1)
+    if kind is FailureKind.NO_IMAGE:
+        return replace(history, no_images=history.no_images + 1)
+    return history
+
+
+def recall(results: Iterable[str], rungs: int) -> History:
+    """Rebuild a history from the ledger's words: failure kinds in order, and `lost` for what a kill took."""
+    history = History()
+    for result in results:
+        if result == "lost":
+            history = replace(history, lost=history.lost + 1)
+        elif result in FailureKind:
+            history = remember(history, FailureKind(result), rungs)
+    return replace(history, in_a_row=0)
+
+
+def verdict(history: History) -> GiveUp | None:
+    """Say whether a task may be asked for at all, given what earlier runs went through with it."""
+    if history.lost >= MAX_LOST:
+        reason = f"it was in flight at {history.lost} kills of the program; ask again with --retry failed"
+        return GiveUp(outcome=Outcome.FAILED, reason=reason)
+    if _timed_out_for_good(history):
+        return GiveUp(outcome=Outcome.FAILED, reason=f"{history.timeouts} timeouts in earlier runs")
+    return None
+
+
+def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision:
+    """Say what follows from a failure.
+
+    Args:
+        failure: what happened.
+        after: the task's history with this failure in it.
+        others_pass: whether other tasks were answered since this task's first server error.
+    """
+    match failure.kind:
+        case FailureKind.NOT_SENT | FailureKind.UNAVAILABLE:
+            return _again(failure, after)
+        case FailureKind.RATE_LIMITED:
+            return replace(_again(failure, after), gate=True)
+        case FailureKind.TIMEOUT:
+            return _give_up(failure, after.timeouts) if _timed_out_for_good(after) else _again(failure, after)
+        case FailureKind.SERVER_ERROR:
+            most = SERVER_ERRORS_ALONE if others_pass else MAX_SERVER_ERRORS
+            return _give_up(failure, after.server_errors) if after.server_errors >= most else _again(failure, after)
+        case FailureKind.NO_IMAGE:
+            return _give_up(failure, after.no_images) if after.no_images > failure.tries else _again(failure, after)
+        case FailureKind.REFUSED:
+            return GiveUp(outcome=Outcome.REFUSED, reason=failure.message)
+        case FailureKind.INVALID | FailureKind.INTERNAL:
+            return GiveUp(outcome=Outcome.FAILED, reason=failure.message)
+        case FailureKind.DAY_QUOTA:
+            return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)
+        case FailureKind.MODEL_GONE:
+            return SetModelAside(reason=failure.message)
+        case FailureKind.FATAL:
+            return Stop(exit_code=Exit.PERSON, reason=failure.message)
+        case FailureKind.DISK:
+            return Stop(exit_code=Exit.DISK, reason=failure.message)
+
+
+def _again(failure: Failure, after: History) -> Retry:
+    if failure.hint is not None:
+        return Retry(floor=failure.hint, spread=failure.hint * GATE_SPREAD)
+    first, longest = BACKOFF[failure.kind]
+    ceiling = min(longest, first * 2 ** min(after.in_a_row - 1, 16))  # 2^16 seconds is past every cap
+    # A pause that all share must last: it has a floor. One task's own wait is spread over the whole range.
+    shared = failure.kind is FailureKind.RATE_LIMITED
+    return Retry(floor=ceiling, spread=ceiling * GATE_SPREAD) if shared else Retry(floor=0, spread=ceiling)
+
+
+def _give_up(failure: Failure, tries: int) -> GiveUp:
+    outcome = failure.final if failure.kind is FailureKind.NO_IMAGE else Outcome.FAILED
+    return GiveUp(outcome=outcome, reason=f"{failure.message} ({tries} times)" if tries > 1 else failure.message)
+
+
+def _timed_out_for_good(history: History) -> bool:
+    # On the last rung `timeouts_here` is never set back, so two there end the ladder even below three in all.
+    return history.timeouts >= MAX_TIMEOUTS or history.timeouts_here >= TIMEOUTS_A_RUNG
+
+
+class Streaks:
+    """Watches answers of all tasks for faults that are not one task's own. Fed in the order of the answers."""
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._invalid_from_start = 0
+        self._invalid_in_a_row = 0
+        self._signature = ""
+        self._internal: dict[str, int] = {}
+
+    def observe(self, failure: Failure | None) -> Stop | None:
+        """Take the next answer, None for an image; returns a stop when the run is not worth its money."""
+        if failure is not None and failure.kind is FailureKind.INTERNAL:
+            return self._count_internal(failure)
+        if failure is None or failure.kind not in {FailureKind.INVALID, FailureKind.NOT_SENT}:
+            self._answers += 1
+            self._invalid_in_a_row = 0
+            return None
+        return self._count_invalid(failure) if failure.kind is FailureKind.INVALID else None
+
+    def _count_internal(self, failure: Failure) -> Stop | None:
+        count = self._internal[failure.signature] = self._internal.get(failure.signature, 0) + 1
+        if count < INTERNAL_SAME:
+            return None
+        return Stop(exit_code=Exit.UNEXPECTED, reason=f"The same internal error came {count} times: {failure.message}")
+
+    def _count_invalid(self, failure: Failure) -> Stop | None:
+        self._answers += 1
+        self._invalid_from_start += 1
+        same = failure.signature == self._signature
+        self._invalid_in_a_row = self._invalid_in_a_row + 1 if same else 1
+        self._signature = failure.signature
+        all_so_far = self._answers == self._invalid_from_start == INVALID_FROM_START
+        if not all_so_far and self._invalid_in_a_row < INVALID_IN_A_ROW:
+            return None
+        count = INVALID_FROM_START if all_so_far else self._invalid_in_a_row
+        reason = f"{count} requests in a row were refused as invalid; mend the manifest. The last: {failure.message}"
+        return Stop(exit_code=Exit.PERSON, reason=reason)
+
+
+def rung_of(rungs: tuple[Rung, ...], history: History) -> Rung:
+    """Give the rung of the next attempt; a ladder that has become shorter since ends at its last rung."""
+    return rungs[min(history.rung, len(rungs) - 1)]

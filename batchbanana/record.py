@@ -1,0 +1,131 @@
+"""What the ledger and `metadata.jsonl` say of a task and its image: plain mappings, in the documented order."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from batchbanana.images import size_class
+from batchbanana.task import Outcome, Picture, Rung, Task
+
+MICRO = 1_000_000  # money is counted in whole millionths of a dollar, so sums never drift
+
+
+def usd(micro: int) -> float:
+    """Give micro-dollars as dollars, for people and JSON."""
+    return round(micro / MICRO, 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What must be known to finish an attempt's image even if the manifest has changed since it was sent.
+
+    Attributes:
+        rung: the resolution this attempt asks for; `resolution` is what the task asks for.
+        name: final path without its ending, relative to the job directory.
+    """
+
+    key: str
+    job: str
+    prompt: str
+    variables: dict[str, str]
+    model: str
+    ratio: str | None
+    resolution: str
+    rung: str
+    sample: int
+    name: str
+
+    @classmethod
+    def of(cls, task: Task, rung: Rung, name: str) -> "Errand":
+        """Write down a task's attempt on one rung."""
+        return cls(
+            key=task.key,
+            job=task.job,
+            prompt=task.prompt,
+            variables=dict(task.variables),
+            model=task.model,
+            ratio=task.ratio,
+            resolution=task.resolution,
+            rung=rung.resolution,
+            sample=task.sample,
+            name=name,
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> "Errand":
+        """Read back what `to_json` wrote."""
+        return cls(**data)  # type: ignore[arg-type]  # our own row, written by to_json
+
+    def to_json(self) -> dict[str, object]:
+        """Give plain data for the ledger."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An image on disk, as its record tells it.
+
+    Attributes:
+        file: relative to the job directory, with forward slashes.
+        cost: micro-dollars; None when the price is unknown.
+        created: ISO 8601, UTC.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    picture: Picture
+    outcome: Outcome
+    attempts: int
+    cost: int | None
+    model_version: str | None
+    created: str
+    extras: tuple[str, ...] = ()
+    note: str = ""
+
+
+def image_record(errand: Errand, made: Made) -> dict[str, object]:
+    """Build the line of `metadata.jsonl` for one image."""
+    record: dict[str, object] = {
+        "file_name": made.file,
+        "key": errand.key,
+        "job": errand.job,
+        "prompt": errand.prompt,
+        "variables": errand.variables,
+        "model": errand.model,
+        "ratio": errand.ratio,
+        "resolution": errand.resolution,
+        "delivered_resolution": size_class(made.picture.width, made.picture.height),
+        "width": made.picture.width,
+        "height": made.picture.height,
+        "mime": made.picture.mime,
+        "bytes": made.size,
+        "sha256": made.sha256,
+        "outcome": str(made.outcome),
+        "sample": errand.sample,
+        "attempts": made.attempts,
+        "cost_usd": None if made.cost is None else usd(made.cost),
+        "model_version": made.model_version,
+        "created": made.created,
+    }
+    if made.extras:
+        record["extras"] = list(made.extras)
+    if made.note:
+        record["note"] = made.note
+    return record
+
+
+def failure_record(errand: Errand, outcome: Outcome, attempts: int, reason: str) -> dict[str, object]:
+    """Build the ledger's record of a task that ended without an image."""
+    return {
+        "key": errand.key,
+        "job": errand.job,
+        "prompt": errand.prompt,
+        "variables": errand.variables,
+        "model": errand.model,
+        "ratio": errand.ratio,
+        "resolution": errand.resolution,
+        "sample": errand.sample,
+        "outcome": str(outcome),
+        "attempts": attempts,
+        "reason": reason,
+    }
