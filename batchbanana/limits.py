@@ -13,7 +13,9 @@ from aiolimiter import AsyncLimiter
 
 from batchbanana.task import Failure, FailureKind
 
-MARGIN = 1.0  # seconds beyond each window: we count departures, the server counts arrivals, and connecting takes a while
+MARGIN = (
+    1.0  # seconds beyond each window: we count departures, the server counts arrivals, and connecting takes a while
+)
 OUTAGE_LIMIT = 6 * 3600.0  # seconds without one good answer
 LONGEST_WINDOW_WAIT = 600.0  # seconds; a window that stays shut for longer pauses the run instead
 
@@ -26,6 +28,7 @@ SLOWER = 0.7  # concurrency after a sign of overload
 FIRST_LATENCY = 10.0  # seconds; what an image takes, until one has been seen
 
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
+OURS = {FailureKind.INTERNAL, FailureKind.DISK}  # they say nothing of the service
 UNREACHED = {FailureKind.NOT_SENT, FailureKind.TIMEOUT, FailureKind.UNAVAILABLE}
 
 
@@ -33,7 +36,6 @@ class Closed(Exception):  # noqa: N818 -- not a fault: the run sends no more
     """No further request may leave in this run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Exhausted(Exception):  # noqa: N818 -- not a fault: the run pauses
     """A window stays shut for longer than a run should wait.
 
@@ -42,8 +44,10 @@ class Exhausted(Exception):  # noqa: N818 -- not a fault: the run pauses
         wait: seconds until it opens.
     """
 
-    limit: str
-    wait: float
+    def __init__(self, limit: str, wait: float) -> None:
+        super().__init__(limit, wait)
+        self.limit = limit
+        self.wait = wait
 
 
 class Window:
@@ -199,7 +203,8 @@ class Limits:
         self._windows = tuple(windows)
         self._money = money
         self._gate = float("-inf")
-        self._turn = anyio.Lock()
+        self._turns: dict[str, anyio.Lock] = {}
+        self._ramp = 0  # departures after a pause that are spaced, so that it does not end in a stampede
         self._changed = anyio.Event()
         self._closed = False
         self._breakers: dict[str, Breaker] = {}
@@ -217,16 +222,25 @@ class Limits:
             Closed: the run sends no more.
             Exhausted: a window stays shut for too long to wait.
         """
-        async with self._turn:
-            while (wait := self._wait(model, price)) != 0.0:
-                await self._sleep(wait)
-            if self._pacer is not None:
-                await self._pacer.acquire()
-            if self._closed:
-                raise Closed
+        async with self._turn(model):
+            await self._until_open(model, price)
+            await self._pace()
+            # Pacing took time, and another model may have taken the place.
+            await self._until_open(model, price)
             self._note(self._clock(), price)
             self._breaker(model).leaves()
             self.concurrency.in_flight += 1
+
+    async def _until_open(self, model: str, price: int) -> None:
+        while (wait := self._wait(model, price)) != 0.0:
+            await self._sleep(wait)
+
+    async def _pace(self) -> None:
+        if self._pacer is not None:
+            await self._pacer.acquire()
+        elif self._ramp:
+            self._ramp -= 1
+            await self._sleep(1 / self.concurrency.allowed)
 
     def back(self) -> None:
         """Say that a request is no longer in flight."""
@@ -242,6 +256,9 @@ class Limits:
         """Learn from an answer: None for an image, which took `seconds`."""
         now = self._clock()
         kind = failure.kind if failure is not None else None
+        if kind in OURS:
+            self._breaker(model).abandon_probe()
+            return
         if kind not in UNREACHED:
             self._good = now
         if failure is None:
@@ -252,11 +269,13 @@ class Limits:
             self.concurrency.ease(now, 0.5)  # half: every request needs a descriptor
         if self._breaker(model).observe(kind, now):
             self.concurrency.allowed = max(1, self.concurrency.most // 2)
+            self._ramp = self.concurrency.allowed
         self._wake()
 
     def gate(self, seconds: float) -> None:
         """Make everybody wait for so long; a shorter gate never shortens a longer one."""
         self._gate = max(self._gate, self._clock() + seconds)
+        self._ramp = self.concurrency.allowed
         self._wake()
 
     def close(self) -> None:
@@ -292,7 +311,7 @@ class Limits:
         for window in (*self._windows, *((self._money,) if self._money else ())):
             wait = window.wait(now, price if window is self._money else 1)
             if wait > LONGEST_WINDOW_WAIT + MARGIN:
-                raise Exhausted(limit=window.name, wait=wait)
+                raise Exhausted(window.name, wait)
             longest = max(longest, wait)
         return longest
 
@@ -310,6 +329,9 @@ class Limits:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+    def _turn(self, model: str) -> anyio.Lock:
+        return self._turns.setdefault(model, anyio.Lock())
 
     def _breaker(self, model: str) -> Breaker:
         return self._breakers.setdefault(model, Breaker())

@@ -1,4 +1,4 @@
-"""The registry of models: ratios, sizes, prices, life cycle. Its data is `models.yaml`, and a user may bring their own."""
+"""The registry of models: ratios, sizes, prices, life cycle. Its data is `models.yaml`; a user may bring their own."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,9 @@ from batchbanana.errors import UsageError
 DEFAULT = "gemini-nano-banana-2.1"
 MOST_REFERENCES = 14  # what every current model takes; an unknown one is believed to take as many
 T = TypeVar("T")
-_KEYS = frozenset("id name aliases pixels sizes omit_size references prices state note successor".split())
+_KEYS = frozenset(
+    ("id", "name", "aliases", "pixels", "sizes", "omit_size", "references", "prices", "state", "note", "successor")
+)
 _PREFIXES = ("google/", "models/")  # how relays and Google's own listings dress the same ids
 
 
@@ -151,7 +153,7 @@ def _builtin() -> Registry:
 def _model(entry: Mapping[str, Any], factor: Fraction, file: str) -> Model:
     """Check one entry strictly: a wrong price is worse than a refusal to start."""
     if unknown := set(entry) - _KEYS:
-        raise UsageError(f"{file}: model {entry['id']}: unknown key {sorted(map(str, unknown))[0]}: take it out")
+        raise UsageError(f"{file}: model {entry['id']}: unknown key {min(map(str, unknown))}: take it out")
     try:
         return Model(
             id=_is(entry["id"], str),

@@ -76,7 +76,9 @@ class SetModelAside:
 
 Decision = Retry | GiveUp | Stop | SetModelAside
 
-# First and longest wait in seconds before asking again, where the server gives no hint. Full jitter doubles between them.
+KINDS = {str(kind) for kind in FailureKind}
+
+# First and longest wait in seconds before asking again, where the server gives no hint; doubling between them.
 BACKOFF: dict[FailureKind, tuple[float, float]] = {
     FailureKind.NOT_SENT: (1, 60),
     FailureKind.TIMEOUT: (2, 60),
@@ -112,7 +114,7 @@ def recall(results: Iterable[str], rungs: int) -> History:
     for result in results:
         if result == "lost":
             history = replace(history, lost=history.lost + 1)
-        elif result in FailureKind:
+        elif result in KINDS:
             history = remember(history, FailureKind(result), rungs)
     return replace(history, in_a_row=0)
 
@@ -127,7 +129,7 @@ def verdict(history: History) -> GiveUp | None:
     return None
 
 
-def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision:
+def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision:  # noqa: C901 -- a table, a row a kind
     """Say what follows from a failure.
 
     Args:

@@ -20,7 +20,7 @@ class Errand:
 
     Attributes:
         rung: the resolution this attempt asks for; `resolution` is what the task asks for.
-        name: final path without its ending, relative to the job directory.
+        name: final path below `images/`, without its ending.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Errand:
     name: str
 
     @classmethod
-    def of(cls, task: Task, rung: Rung, name: str) -> "Errand":
+    def of(cls, task: Task, rung: Rung) -> "Errand":
         """Write down a task's attempt on one rung."""
         return cls(
             key=task.key,
@@ -47,7 +47,7 @@ class Errand:
             resolution=task.resolution,
             rung=rung.resolution,
             sample=task.sample,
-            name=name,
+            name=task.name,
         )
 
     @classmethod

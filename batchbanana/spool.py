@@ -1,6 +1,6 @@
 """One image's way to disk: reserve, write, sync, rename, link. A crash at any point leaves nothing false behind.
 
-Files in `spool/` are called `<attempt>.<index>.part` while they are written and `<attempt>.<index>.<sha256>.ready` from
+Files in `spool/` are called `<attempt>.<index>.part` while they are written and `<attempt>.<rank>.<sha256>.ready` from
 the moment they are whole, checked and synced. A ready file is never deleted before the ledger knows its image.
 All functions block on the disk and are called in worker threads, but for `Part.write`.
 """
@@ -109,12 +109,17 @@ class Part:
             view = view[self._handle.write(view) :]
         self.size += len(data)
 
-    def keep(self) -> tuple[Path, str]:
-        """Make the file durable and ready; from here it cannot be lost. Returns its path and SHA-256."""
+    def keep(self, rank: int) -> tuple[Path, str]:
+        """Make the file durable and ready; from here it cannot be lost. Returns its path and SHA-256.
+
+        Args:
+            rank: 0 for the image that counts, 1… for extras.
+        """
         digest = self._hash.hexdigest()
         self._files.sync(self._handle, self.size)
         self._handle.close()
-        ready = self.path.with_suffix(f".{digest}.ready")
+        attempt = self.path.name.split(".")[0]
+        ready = self.path.with_name(f"{attempt}.{rank}.{digest}.ready")
         self._files.rename(self.path, ready)
         self._files.sync_folder(ready.parent)
         return ready, digest
@@ -130,13 +135,13 @@ class Ready:
     """A whole image found in the spool at start.
 
     Attributes:
-        index: 0 for the image that counts, 1… for extras.
+        rank: 0 for the image that counts, 1… for extras.
         intact: whether the bytes still have the hash that the name says.
     """
 
     path: Path
     attempt: int
-    index: int
+    rank: int
     sha256: str
     size: int
     intact: bool
@@ -206,16 +211,16 @@ class Spool:
             if path.suffix in {".part", ".copy"}:
                 self._files.unlink(path)
             elif path.suffix == ".ready":
-                attempt, index, digest, _ = path.name.split(".")
-                found.append(_look(path, int(attempt), int(index), digest))
+                attempt, rank, digest, _ = path.name.split(".")
+                found.append(_look(path, int(attempt), int(rank), digest))
         return found
 
 
-def _look(path: Path, attempt: int, index: int, digest: str) -> Ready:
+def _look(path: Path, attempt: int, rank: int, digest: str) -> Ready:
     with path.open("rb") as handle:
         intact = hashlib.file_digest(handle, "sha256").hexdigest() == digest
     size = path.stat().st_size
-    return Ready(path=path, attempt=attempt, index=index, sha256=digest, size=size, intact=intact)
+    return Ready(path=path, attempt=attempt, rank=rank, sha256=digest, size=size, intact=intact)
 
 
 def _same_bytes(one: Path, other: Path) -> bool:

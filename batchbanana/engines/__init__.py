@@ -1,0 +1,30 @@
+"""Where an attempt is carried out. The one seam: an engine gets a granted attempt and gives an image or a failure.
+
+The attempt's row is committed and its money reserved before an engine sees it; ledger, limits and policy never learn
+which engine did the work.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from batchbanana.task import Attempt, Delivery, Failure
+
+
+class Worker(Protocol):
+    """One worker's means to make images: a lane, kept for as long as the worker lives."""
+
+    def carry_out(self, attempt: Attempt) -> Awaitable[Delivery | Failure]:
+        """Make one image; raises only cancellation and errors of our own code."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """Give the lane back."""
+        ...
+
+
+class Engine(Protocol):
+    """Makes workers."""
+
+    def worker(self) -> Worker:
+        """Make one more worker."""
+        ...

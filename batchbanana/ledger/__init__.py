@@ -81,6 +81,10 @@ class Ledger:
         """What the job has cost; read from the event loop, a moment old at most."""
         return self._store.money
 
+    def room(self, price: int) -> Grant:
+        """Say whether one more attempt seems affordable; `begin` has the last word."""
+        return self._store.room(price)
+
     def _work(self) -> None:
         while True:
             first = self._queue.get()
@@ -109,8 +113,7 @@ class Ledger:
         if self._broken is None:
             try:
                 self._store.execute("BEGIN IMMEDIATE")
-                if self._store.is_fenced():
-                    raise LedgerError("A later run has taken over this job directory; this one stops here")
+                self._store.check_fence()
                 results = [operation(self._store) for operation, _ in batch]
                 self._metadata.remember()
                 self._store.execute("COMMIT")
@@ -156,4 +159,6 @@ def _explain(error: Exception) -> BatchError:
         return error
     if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return DiskError(f"The job directory cannot be written ({error}); make room and run again")
-    return LedgerError(f"The ledger cannot be written ({type(error).__name__}: {error}); look at the disk and run again")
+    return LedgerError(
+        f"The ledger cannot be written ({type(error).__name__}: {error}); look at the disk and run again"
+    )

@@ -188,13 +188,15 @@ class Store:
 
     def end_run(self, summary: dict[str, object]) -> None:
         """Write down how this run ended."""
-        self._db.execute("UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run))
+        self._db.execute(
+            "UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run)
+        )
 
     def last_run(self) -> dict[str, object] | None:
         """Give the newest run: start and end in unix seconds, manifest path, summary."""
         row = self._db.execute(
-            "SELECT r.id, r.started, r.ended, m.path, r.summary FROM runs r LEFT JOIN manifests m ON m.sha256 = r.manifest "
-            "ORDER BY r.id DESC LIMIT 1"
+            "SELECT r.id, r.started, r.ended, m.path, r.summary FROM runs r"
+            " LEFT JOIN manifests m ON m.sha256 = r.manifest ORDER BY r.id DESC LIMIT 1"
         ).fetchone()
         if row is None:
             return None
@@ -206,20 +208,31 @@ class Store:
         row = self._db.execute("SELECT max(id) FROM runs").fetchone()
         return bool(row[0] != self._run)
 
+    def check_fence(self) -> None:
+        """Raise LedgerError when a later run has taken over."""
+        if self.is_fenced():
+            raise LedgerError("A later run has taken over this job directory; this one stops here")
+
     def next_attempt(self) -> int:
         """Give an attempt id that no run has used."""
         return int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM attempts").fetchone()[0])
 
     # Attempts
 
-    def begin(self, sending: Sending) -> Grant:
-        """Reserve money for an attempt and write it down, in the caller's transaction, or refuse."""
-        price = sending.price or 0
+    def room(self, price: int) -> Grant:
+        """Say whether the money limits leave room for one more attempt at `price` micro-dollars."""
         caps, money = self._caps, self.money
-        if caps.max_possibly_billed is not None and money.possible >= caps.max_possibly_billed > 0:
+        if caps.max_possibly_billed is not None and money.possible >= caps.max_possibly_billed:
             return Grant.POSSIBLY_BILLED
         if caps.max_cost is not None and money.settled + money.reserved + money.possible + price > caps.max_cost:
             return Grant.CAP
+        return Grant.GRANTED
+
+    def begin(self, sending: Sending) -> Grant:
+        """Reserve money for an attempt and write it down, in the caller's transaction, or refuse."""
+        price = sending.price or 0
+        if (grant := self.room(price)) is not Grant.GRANTED:
+            return grant
         self._db.execute(
             "INSERT INTO attempts (id, run, key, resolution, sent, price, errand) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -232,18 +245,21 @@ class Store:
                 _dump(sending.errand),
             ),
         )
-        money.reserved += price
+        self.money.reserved += price
         return Grant.GRANTED
 
     def settle(self, settlement: Settlement) -> None:
         """Write down how an attempt ended, with the task's outcome if it decided it."""
-        row = self._db.execute("SELECT price FROM attempts WHERE id = ? AND result IS NULL", (settlement.attempt,)).fetchone()
+        row = self._db.execute(
+            "SELECT price FROM attempts WHERE id = ? AND result IS NULL", (settlement.attempt,)
+        ).fetchone()
         if row is None:
             raise LedgerError(f"Attempt {settlement.attempt} was settled twice; please report this")
         price = row[0] or 0
         cost = settlement.cost if settlement.billed is Billed.YES else None
         self._db.execute(
-            "UPDATE attempts SET errand = NULL, ended = ?, result = ?, billed = ?, cost = ?, status = ?, message = ? WHERE id = ?",
+            "UPDATE attempts SET errand = NULL, ended = ?, result = ?, billed = ?, cost = ?, status = ?, message = ?"
+            " WHERE id = ?",
             (
                 time.time(),
                 settlement.result,
@@ -272,7 +288,8 @@ class Store:
         if held is not None:
             self.put(STALE, 1)
         self._db.execute(
-            "INSERT OR REPLACE INTO outcomes (key, outcome, attempt, file, size, sha256, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO outcomes (key, outcome, attempt, file, size, sha256, record)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (key, str(ending.outcome), ending.attempt, ending.file, ending.size, ending.sha256, _dump(ending.record)),
         )
 
@@ -302,10 +319,8 @@ class Store:
 
     def _lookup(self, keys: list[bytes]) -> dict[str, Known]:
         marks = ",".join("?" * len(keys))
-        ended = {
-            row[0]: row[1:]
-            for row in self._db.execute(f"SELECT key, outcome, file, attempt FROM outcomes WHERE key IN ({marks})", keys)  # noqa: S608 -- only question marks are put in
-        }
+        query = f"SELECT key, outcome, file, attempt FROM outcomes WHERE key IN ({marks})"  # noqa: S608 -- only question marks are put in
+        ended = {row[0]: row[1:] for row in self._db.execute(query, keys)}
         results: dict[bytes, list[str]] = {}
         query = f"SELECT key, result, id FROM attempts WHERE result <> 'image' AND key IN ({marks}) ORDER BY id"  # noqa: S608 -- only question marks are put in
         for key, result, attempt in self._db.execute(query, keys):
@@ -327,7 +342,9 @@ class Store:
 
     def image_records(self, after: int = 0) -> Iterable[tuple[int, str]]:
         """Give sequence number and metadata line of every image after `after`, in the order they were made."""
-        return self._db.execute("SELECT seq, record FROM outcomes WHERE seq > ? AND file IS NOT NULL ORDER BY seq", (after,))
+        return self._db.execute(
+            "SELECT seq, record FROM outcomes WHERE seq > ? AND file IS NOT NULL ORDER BY seq", (after,)
+        )
 
     # Small facts
 
@@ -352,8 +369,8 @@ class Store:
     def _count_money(self) -> Money:
         row = self._db.execute(
             "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
-            " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0), count(CASE WHEN billed = 'unknown' THEN 1 END)"
-            " FROM attempts"
+            " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0),"
+            " count(CASE WHEN billed = 'unknown' THEN 1 END) FROM attempts"
         ).fetchone()
         return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3])
 
@@ -373,7 +390,8 @@ def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
     db.execute("PRAGMA synchronous = FULL")
     if not tables:
         db.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
 
 

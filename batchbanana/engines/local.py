@@ -1,0 +1,226 @@
+"""The engine that works on this event loop: request, stream, decode, spool, check."""
+
+import errno
+from collections.abc import AsyncIterator, Iterable
+
+import anyio
+import pybase64
+from anyio import CapacityLimiter, to_thread
+
+from batchbanana.images import ImageError, Inspector
+from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
+from batchbanana.spool import FULL, Part, Spool
+from batchbanana.task import (
+    Attempt,
+    Billed,
+    Delivery,
+    Failure,
+    FailureKind,
+    Reference,
+    StoredImage,
+)
+from batchbanana.transport import Answer, End, Lanes, Sink
+
+DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
+REFERENCE_BLOCK = 3 * 64 * 1024  # bytes of a reference a piece; a multiple of 3, so that base64 pieces join
+
+# Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
+EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
+EXPECTED_UNKNOWN = 24 << 20
+
+
+class LocalEngine:
+    """Makes images over HTTP in this process."""
+
+    def __init__(self, provider: Provider, lanes: Lanes, spool: Spool) -> None:
+        self._provider = provider
+        self._lanes = lanes
+        self._spool = spool
+        self._disk = CapacityLimiter(DISK_THREADS)
+
+    def worker(self) -> "LocalWorker":
+        """Make one more worker with a lane of its own."""
+        return LocalWorker(self._provider, self._lanes, self._spool, self._disk)
+
+
+class LocalWorker:
+    """One lane and what runs over it."""
+
+    def __init__(self, provider: Provider, lanes: Lanes, spool: Spool, disk: CapacityLimiter) -> None:
+        self._provider = provider
+        self._lane = lanes.open()
+        self._spool = spool
+        self._disk = disk
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._lane.close()
+
+    async def carry_out(self, attempt: Attempt) -> Delivery | Failure:
+        """Make one image: its space is reserved before a byte is sent, and it is synced before this returns."""
+        inbox = _Inbox(self._spool, attempt, self._provider.reader())
+        try:
+            await to_thread.run_sync(inbox.reserve, limiter=self._disk)
+            return await self._exchange(attempt, inbox)
+        except OSError as error:
+            return _disk_failure(error, inbox)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(inbox.discard, limiter=self._disk)
+
+    async def _exchange(self, attempt: Attempt, inbox: "_Inbox") -> Delivery | Failure:
+        request = self._provider.request(attempt)
+        started = anyio.current_time()
+        answer = await self._lane.post(
+            request.path,
+            request.headers,
+            lambda: _body(request.body),
+            attempt.rung,
+            Sink(inbox.feed, inbox.in_image),
+        )
+        seconds = anyio.current_time() - started
+        if inbox.disk_error is not None:
+            raise inbox.disk_error
+        if answer.status != 200:
+            return self._failure(answer)
+        verdict = inbox.judge(attempt)
+        if isinstance(verdict, Failure):
+            return verdict if answer.end is End.WHOLE else _broken_off(answer, verdict)
+        # From here the image is whole and paid for: nothing may keep it from the disk.
+        with anyio.CancelScope(shield=True):
+            images = await to_thread.run_sync(inbox.keep, verdict, limiter=self._disk)
+        return Delivery(
+            image=images[0],
+            extras=tuple(images[1:]),
+            model_version=verdict.model_version,
+            billed=verdict.billed,
+            seconds=seconds,
+        )
+
+    def _failure(self, answer: Answer) -> Failure:
+        if answer.status is not None:
+            return self._provider.failure(answer.status, answer.headers, answer.body)
+        kind, billed = UNANSWERED[answer.end]
+        signature = answer.signature or answer.problem
+        return Failure(kind=kind, message=_sentence(answer), billed=billed, signature=signature)
+
+
+UNANSWERED = {
+    End.UNSENT: (FailureKind.NOT_SENT, Billed.NO),
+    End.TLS: (FailureKind.FATAL, Billed.NO),
+    End.REFUSED_HERE: (FailureKind.INTERNAL, Billed.NO),
+    End.BROKEN: (FailureKind.TIMEOUT, Billed.UNKNOWN),
+    End.LATE: (FailureKind.TIMEOUT, Billed.UNKNOWN),
+    End.WHOLE: (FailureKind.TIMEOUT, Billed.UNKNOWN),
+}
+
+
+def _sentence(answer: Answer) -> str:
+    remedy = "; set SSL_CERT_FILE to your network's CA file" if answer.end is End.TLS else ""
+    return f"{answer.problem[:1].upper()}{answer.problem[1:]}{remedy}"
+
+
+def _broken_off(answer: Answer, verdict: Failure) -> Failure:
+    # The document did not end, so what its beginning seems to say is not an answer yet.
+    if verdict.kind is FailureKind.TIMEOUT:
+        return Failure(kind=FailureKind.TIMEOUT, message=_sentence(answer), billed=Billed.UNKNOWN, status=answer.status)
+    return verdict
+
+
+def _disk_failure(error: OSError, inbox: "_Inbox") -> Failure:
+    full = error.errno in FULL or error.errno == errno.ENOSPC
+    what = "The disk is full" if full else f"The job directory cannot be written ({error.strerror})"
+    billed = Billed.UNKNOWN if inbox.has_begun else Billed.NO
+    return Failure(kind=FailureKind.DISK, message=f"{what}; make room and run again", billed=billed)
+
+
+async def _body(pieces: Iterable[bytes | Reference]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+            continue
+        async with await anyio.open_file(piece.path, "rb") as handle:
+            while block := await handle.read(REFERENCE_BLOCK):
+                yield pybase64.b64encode(block)
+
+
+class _Inbox:
+    """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
+
+    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader) -> None:
+        self._spool = spool
+        self._attempt = attempt
+        self._reader = reader
+        self._parts: list[Part] = []
+        self._inspectors: list[Inspector] = []
+        self._faults: list[str | None] = []
+        self._open = False
+        self.has_begun = False
+        self.disk_error: OSError | None = None
+
+    def reserve(self) -> None:
+        """Make the first file with room for a large image."""
+        expected = EXPECTED.get(self._attempt.rung.resolution, EXPECTED_UNKNOWN)
+        self._parts.append(self._spool.part(self._attempt.id, 0, expected))
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
+        self.has_begun = True
+        try:
+            self._take(self._reader.feed(data))
+        except OSError as error:
+            self.disk_error = error
+            return False
+        return not self._reader.complete
+
+    def in_image(self) -> bool:
+        """Whether image data is arriving."""
+        return self._open
+
+    def judge(self, attempt: Attempt) -> Choice | Failure:
+        """Ask the provider what the answer meant."""
+        self._take(self._reader.finish())
+        received = [self._received(index) for index in range(len(self._inspectors))]
+        return self._reader.judge(attempt, received)
+
+    def keep(self, choice: Choice) -> list[StoredImage]:
+        """Make the chosen images durable, the one that counts first."""
+        return [self._store(index, rank) for rank, index in enumerate((choice.main, *choice.extras))]
+
+    def discard(self) -> None:
+        """Forget everything that was not kept."""
+        for part in self._parts:
+            part.discard()
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case ImageStarted():
+                    self._start()
+                case ImageBytes(data):
+                    self._parts[len(self._inspectors) - 1].write(data)
+                    self._inspectors[-1].feed(data)
+                case ImageEnded(fault):
+                    self._open = False
+                    self._faults[-1] = fault
+
+    def _start(self) -> None:
+        index = len(self._inspectors)
+        if index == len(self._parts):
+            self._parts.append(self._spool.part(self._attempt.id, index))
+        self._inspectors.append(Inspector())
+        self._faults.append(None)
+        self._open = True
+
+    def _received(self, index: int) -> Received:
+        if (fault := self._faults[index]) is not None:
+            return Received(picture=None, fault=fault)
+        try:
+            return Received(picture=self._inspectors[index].result(), fault=None)
+        except ImageError as error:
+            return Received(picture=None, fault=str(error))
+
+    def _store(self, index: int, rank: int) -> StoredImage:
+        part = self._parts[index]
+        path, digest = part.keep(rank)
+        return StoredImage(path=path, size=part.size, sha256=digest, picture=self._inspectors[index].result())

@@ -1,0 +1,211 @@
+"""What to do next: tasks that still lack an image, in the manifest's order, with waiting retries coming first.
+
+Tasks are expanded a block at a time and looked up in the ledger, so memory does not grow with the job, and a retry that
+waits holds no worker.
+"""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import anyio
+from anyio import to_thread
+
+from batchbanana.ledger import Known, Ledger
+from batchbanana.policy import History, recall
+from batchbanana.task import Outcome, Task
+
+BLOCK = 256  # tasks expanded and looked up at once: a few milliseconds
+PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A task to make.
+
+    Attributes:
+        known: what the ledger said when it was read.
+        tries: attempts so far.
+        passed: how many images the run had made at this task's first server error.
+    """
+
+    task: Task
+    known: Known = field(default_factory=Known)
+    history: History = field(default_factory=History)
+    tries: int = 0
+    passed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tasks of the plan a run takes on.
+
+    Attributes:
+        retry: outcomes that are asked again.
+        accepts: whether a task with such an outcome (None: pending) is wanted at all.
+        limit: no more than so many.
+    """
+
+    retry: frozenset[Outcome] = frozenset()
+    accepts: Callable[[Task, Outcome | None], bool] = lambda _task, _outcome: True
+    limit: int | None = None
+
+
+class Tally:
+    """How the plan stands: distinct tasks by outcome."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, outcome: Outcome | None) -> None:
+        """Count one more task of the plan."""
+        self._counts[outcome or PENDING] += 1
+
+    def change(self, before: Outcome | None, after: Outcome) -> None:
+        """Move a task from one count to another."""
+        self._counts[before or PENDING] -= 1
+        self._counts[after] += 1
+
+    def count(self, outcome: Outcome | None) -> int:
+        """Give one count; None is pending."""
+        return self._counts[outcome or PENDING]
+
+    @property
+    def total(self) -> int:
+        """All tasks counted so far."""
+        return self._counts.total()
+
+
+class Plan:
+    """The matrix as distinct tasks with what the ledger knows of each, a block at a time."""
+
+    def __init__(self, tasks: Iterable[Task], ledger: Ledger) -> None:
+        self._tasks: Iterator[Task] = iter(tasks)
+        self._ledger = ledger
+        self._seen: set[int] = set()
+        self.repeated = 0
+
+    async def block(self) -> list[tuple[Task, Known]] | None:
+        """Give the next tasks, None at the end. Cells that ask for the very same image come once."""
+        tasks = await to_thread.run_sync(self._expand)
+        if tasks is None:
+            return None
+        known = await self._ledger.lookup([task.key for task in tasks])
+        return [(task, known.get(task.key, Known())) for task in tasks]
+
+    def _expand(self) -> list[Task] | None:
+        tasks = list(islice(self._tasks, BLOCK))
+        return [task for task in tasks if self._is_new(task)] if tasks else None
+
+    def _is_new(self, task: Task) -> bool:
+        mark = int(task.key[:16], 16)  # 64 of the key's bits: one mistaken pair in 10^13 for a job of a million
+        if mark in self._seen:
+            self.repeated += 1
+            return False
+        self._seen.add(mark)
+        return True
+
+
+class Feed:
+    """Hands out work to many workers."""
+
+    def __init__(self, plan: Plan, selection: Selection) -> None:
+        self._plan = plan
+        self._selection = selection
+        self._left = selection.limit
+        self._fresh: deque[Work] = deque()
+        self._waiting: list[tuple[float, int, Work]] = []
+        self._active = 0
+        self._pushed = 0
+        self._exhausted = False
+        self._closed = False
+        self._changed = anyio.Event()
+        self._refilling = anyio.Lock()
+        self.tally = Tally()
+
+    async def next(self) -> Work | None:
+        """Wait for the next work; None when there is no more and never will be."""
+        while not self._closed:
+            if (work := self._take()) is not None:
+                self._active += 1
+                return work
+            if not self._exhausted and self._left != 0:
+                await self._refill()
+            elif not self._waiting and not self._active:
+                break
+            else:
+                await self._sleep()
+        self._wake()
+        return None
+
+    def again(self, work: Work, delay: float) -> None:
+        """Take work back and hand it out again after `delay` seconds."""
+        self._active -= 1
+        self._pushed += 1
+        heapq.heappush(self._waiting, (anyio.current_time() + delay, self._pushed, work))
+        self._wake()
+
+    def finish(self, work: Work, outcome: Outcome | None) -> None:
+        """Say that work has ended, with an outcome or, None, still pending."""
+        self._active -= 1
+        if outcome is not None:
+            self.tally.change(work.known.outcome, outcome)
+        if not self._active:
+            self._wake()
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._closed = True
+        self._wake()
+
+    async def count_rest(self) -> None:
+        """Count the part of the plan that was never reached, so that the six counts add up."""
+        while not self._exhausted:
+            await self._refill()
+
+    def _take(self) -> Work | None:
+        if self._waiting and self._waiting[0][0] <= anyio.current_time():
+            return heapq.heappop(self._waiting)[2]
+        return self._fresh.popleft() if self._fresh else None
+
+    async def _refill(self) -> None:
+        async with self._refilling:
+            if self._fresh and not self._closed:
+                return
+            block = None if self._exhausted else await self._plan.block()
+            if block is None:
+                self._exhausted = True
+                return
+            for task, known in block:
+                self.tally.add(known.outcome)
+                if not self._closed and self._wants(task, known):
+                    self._fresh.append(_work(task, known))
+
+    def _wants(self, task: Task, known: Known) -> bool:
+        if known.outcome is not None and known.outcome not in self._selection.retry:
+            return False
+        if self._left == 0 or not self._selection.accepts(task, known.outcome):
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+    async def _sleep(self) -> None:
+        wait = self._waiting[0][0] - anyio.current_time() if self._waiting else None
+        with anyio.move_on_after(wait):
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+def _work(task: Task, known: Known) -> Work:
+    return Work(task=task, known=known, history=recall(known.results, len(task.rungs)), tries=len(known.results))
+
+
+def after_attempt(work: Work, **changes: object) -> Work:
+    """Give work after one more attempt."""
+    return replace(work, tries=work.tries + 1, **changes)  # type: ignore[arg-type]  # fields of Work by name

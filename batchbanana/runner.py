@@ -1,0 +1,334 @@
+"""The worker pool and the order of effects. Decides nothing: the policy does.
+
+For each task: leave of the limits, a durable row with its money, the engine, then either the shelf or what the policy
+says. Stopping means: hand out nothing more, let what is in flight finish, because it is paid for.
+"""
+
+import random
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+
+from batchbanana.engines import Engine, Worker
+from batchbanana.errors import BatchError, DiskError, Exit
+from batchbanana.feed import Feed, Work, after_attempt
+from batchbanana.ledger import Ending, Grant, Ledger, Sending, Settlement
+from batchbanana.limits import OUTAGE_LIMIT, Closed, Exhausted, Limits
+from batchbanana.policy import (
+    GiveUp,
+    Retry,
+    SetModelAside,
+    Stop,
+    Streaks,
+    decide,
+    remember,
+    rung_of,
+    verdict,
+)
+from batchbanana.record import Errand, failure_record
+from batchbanana.shelf import ConflictError, Parcel, Shelf
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome
+
+
+class Watcher(Protocol):
+    """Is told what happens, for the bar and the log."""
+
+    def ended(self, work: Work, outcome: Outcome, reason: str) -> None:
+        """A task has its outcome."""
+        ...
+
+    def failed(self, work: Work, failure: Failure, wait: float | None) -> None:
+        """An attempt failed and will be made again after `wait` seconds, or, None, not in this run."""
+        ...
+
+    def stopping(self, stop: Stop) -> None:
+        """The run begins to stop."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something a person should know, once."""
+        ...
+
+
+class Runner:
+    """Makes all the work that the feed hands out.
+
+    Args:
+        next_attempt: the first attempt id that is free.
+        chance: gives a number from 0 to 1 for the jitter.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the places where a run's effects go, each its own
+        self,
+        *,
+        feed: Feed,
+        engine: Engine,
+        limits: Limits,
+        ledger: Ledger,
+        shelf: Shelf,
+        watcher: Watcher,
+        next_attempt: int,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._feed = feed
+        self._engine = engine
+        self._limits = limits
+        self._ledger = ledger
+        self._shelf = shelf
+        self._watcher = watcher
+        self._next = next_attempt
+        self._chance = chance
+        self._streaks = Streaks()
+        self._aside: set[str] = set()
+        self._warned: set[str] = set()
+        self._images = 0
+        self._in_flight = 0
+        self._settled = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self.attempts = 0
+        self.stopped: Stop | None = None
+        self.trouble: Stop | None = None  # ends the run with this code, but lets it finish first
+
+    async def run(self, workers: int) -> None:
+        """Work until nothing is left or a stop is under way and nothing is in flight."""
+        with self._scope:
+            async with anyio.create_task_group() as group:
+                for _ in range(workers):
+                    group.start_soon(self._work)
+
+    def stop(self, stop: Stop) -> None:
+        """Send nothing more; the first reason counts."""
+        if self.stopped is None:
+            self.stopped = stop
+            self._watcher.stopping(stop)
+        self._feed.close()
+        self._limits.close()
+        self._settled.set()
+
+    def cancel(self) -> None:
+        """Abandon what is in flight; it is written down as possibly billed."""
+        self._scope.cancel()
+
+    async def _work(self) -> None:
+        worker = self._engine.worker()
+        try:
+            while (work := await self._feed.next()) is not None:
+                await self._handle(work, worker)
+        except BatchError as error:
+            # The ledger is gone: whatever comes back now is safe in the spool, and the next run adopts it.
+            self.stop(Stop(exit_code=error.exit_code, reason=str(error)))
+        finally:
+            await worker.close()
+
+    async def _handle(self, work: Work, worker: Worker) -> None:
+        if work.task.model in self._aside:
+            self._feed.finish(work, None)
+            return
+        if (end := verdict(work.history)) is not None:
+            await self._conclude(work, end)
+            return
+        rung = rung_of(work.task.rungs, work.history)
+        if not await self._may_leave(work, rung.price or 0):
+            self._feed.finish(work, None)
+            return
+        attempt = Attempt(id=self._next, task=work.task, rung=rung)
+        self._next += 1
+        grant = await self._begin(attempt)
+        if grant is Grant.GRANTED:
+            await self._carry_out(work, attempt, worker)
+        else:  # somebody else took the last of the money meanwhile
+            self._limits.unsent(work.task.model)
+            self._feed.again(work, 0.0)
+
+    async def _may_leave(self, work: Work, price: int) -> bool:
+        """Wait for money and for the limits; False when this run sends no more."""
+        if not await self._has_money(price):
+            return False
+        try:
+            await self._limits.leave(work.task.model, price)
+        except Closed:
+            return False
+        except Exhausted as full:
+            reason = f"{full.limit} is used up; run again in {_span(full.wait)}"
+            self.stop(Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=full.wait))
+            return False
+        return True
+
+    async def _has_money(self, price: int) -> bool:
+        """Wait while what is in flight may still turn out to cost nothing; with nothing in flight, stop."""
+        while (grant := self._ledger.room(price)) is Grant.CAP and self._in_flight and self.stopped is None:
+            await self._settled.wait()
+        if grant is Grant.CAP and self.stopped is None:
+            reason = "The money cap is reached: one more image could pass max_cost; raise it to go on"
+            self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
+        elif grant is Grant.POSSIBLY_BILLED:
+            reason = (
+                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; compare with the "
+                "provider's invoice, then raise max_possibly_billed to go on"
+            )
+            self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
+        return grant is Grant.GRANTED
+
+    async def _begin(self, attempt: Attempt) -> Grant:
+        """Reserve the money and write the attempt down; only then may it be sent."""
+        sending = Sending(
+            id=attempt.id,
+            key=attempt.task.key,
+            resolution=attempt.rung.resolution,
+            price=attempt.rung.price,
+            errand=_errand(attempt).to_json(),
+        )
+        grant = await self._ledger.begin(sending)
+        if grant is Grant.GRANTED:
+            self._in_flight += 1
+            self.attempts += 1
+        return grant
+
+    async def _carry_out(self, work: Work, attempt: Attempt, worker: Worker) -> None:
+        try:
+            result = await self._guarded(attempt, worker)
+            if self._ledger.broken is None:
+                self._limits.observe(
+                    attempt.task.model,
+                    result if isinstance(result, Failure) else None,
+                    result.seconds if isinstance(result, Delivery) else 0.0,
+                )
+            with anyio.CancelScope(shield=True):  # what is paid for is written down, whoever is in a hurry
+                if isinstance(result, Delivery):
+                    await self._put(work, attempt, result)
+                else:
+                    await self._follow(work, attempt, result)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                message = "given up when the run was interrupted"
+                await self._settle(
+                    attempt, Failure(kind=FailureKind.TIMEOUT, message=message, billed=Billed.UNKNOWN), "lost"
+                )
+            raise
+        finally:
+            self._in_flight -= 1
+            self._limits.back()
+            self._settled.set()
+            self._settled = anyio.Event()
+
+    async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure:
+        try:
+            return await worker.carry_out(attempt)
+        except Exception as error:  # noqa: BLE001 -- a fault of ours costs this task only, and is counted
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            signature = f"{type(error).__name__} in {place.name}"
+            message = f"An internal error ({signature}, line {place.lineno}); please report it"
+            return Failure(kind=FailureKind.INTERNAL, message=message, billed=Billed.UNKNOWN, signature=signature)
+
+    async def _put(self, work: Work, attempt: Attempt, delivery: Delivery) -> None:
+        """Bring an image to its place."""
+        self._images += 1
+        self._streaks.observe(None)
+        if delivery.model_version not in {None, attempt.task.model}:
+            self._warn_once(
+                f"{attempt.task.model} was asked for; the server says that {delivery.model_version} answers"
+            )
+        parcel = Parcel(
+            attempt=attempt.id,
+            errand=_errand(attempt),
+            images=(delivery.image, *delivery.extras),
+            billed=delivery.billed,
+            cost=attempt.rung.price,
+            model_version=delivery.model_version,
+            tries=work.tries + 1,
+            replaces=work.known.file,
+        )
+        try:
+            outcome = await self._shelf.put(parcel)
+        except ConflictError as conflict:
+            self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
+            self._warn_once(str(conflict))
+            self._feed.finish(work, None)
+            return
+        except OSError as error:
+            self._feed.finish(work, None)
+            raise DiskError(f"An image could not be put in its place ({error}); it is safe in the spool") from error
+        self._feed.finish(work, outcome)
+        self._watcher.ended(work, outcome, "")
+
+    async def _follow(self, work: Work, attempt: Attempt, failure: Failure) -> None:
+        """Do what the policy says of a failure."""
+        task = attempt.task
+        first = self._images if work.passed is None and failure.kind is FailureKind.SERVER_ERROR else work.passed
+        history = remember(work.history, failure.kind, len(task.rungs))
+        work = after_attempt(work, history=history, passed=first)
+        decision = decide(failure, history, others_pass=first is not None and self._images > first)
+        ending = None
+        if isinstance(decision, GiveUp):
+            ending = _ending(work, attempt, decision)
+        await self._settle(attempt, failure, failure.kind, ending)
+        self._act(work, failure, decision)
+        if (streak := self._streaks.observe(failure)) is not None:
+            self.stop(streak)
+        if self._limits.outage > OUTAGE_LIMIT:
+            reason = f"No answer for {_span(self._limits.outage)} ({failure.message}); run again later"
+            self.stop(Stop(exit_code=Exit.PAUSED, reason=reason))
+
+    def _act(self, work: Work, failure: Failure, decision: GiveUp | Retry | Stop | SetModelAside) -> None:
+        match decision:
+            case GiveUp(outcome=outcome, reason=reason):
+                # An image of an earlier run stays what it is when asking for a better one fails.
+                self._feed.finish(work, work.known.outcome if work.known.file else outcome)
+                self._watcher.ended(work, outcome, reason)
+            case Retry(floor=floor, spread=spread, gate=gate):
+                wait = floor + spread * self._chance()
+                if gate:
+                    self._limits.gate(wait)
+                self._watcher.failed(work, failure, wait)
+                self._feed.again(work, 0.0 if gate else wait)
+            case SetModelAside(reason=reason):
+                self._aside.add(work.task.model)
+                self.trouble = self.trouble or Stop(exit_code=Exit.PERSON, reason=reason)
+                self._warn_once(reason)
+                self._feed.finish(work, None)
+            case Stop():
+                self._feed.finish(work, None)
+                self.stop(decision)
+
+    async def _conclude(self, work: Work, end: GiveUp) -> None:
+        """End a task that earlier runs have tried often enough."""
+        # An outcome rests on all attempts up to its number; a retry counts only its own, which come after.
+        ending = _ending(work, Attempt(id=self._next - 1, task=work.task, rung=work.task.rungs[0]), end)
+        await self._ledger.do(lambda store: store.conclude(ending))
+        self._feed.finish(work, end.outcome)
+        self._watcher.ended(work, end.outcome, end.reason)
+
+    async def _settle(self, attempt: Attempt, failure: Failure, result: str, ending: Ending | None = None) -> None:
+        cost = attempt.rung.price if failure.billed is Billed.YES else None
+        await self._ledger.settle(
+            Settlement(
+                attempt=attempt.id,
+                result=str(result),
+                billed=failure.billed,
+                cost=cost,
+                status=failure.status,
+                message=failure.message,
+                ending=ending,
+            )
+        )
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._watcher.warn(message)
+
+
+def _errand(attempt: Attempt) -> Errand:
+    return Errand.of(attempt.task, attempt.rung)
+
+
+def _ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
+    record = failure_record(_errand(attempt), end.outcome, work.tries, end.reason)
+    return Ending(key=work.task.key, outcome=end.outcome, attempt=attempt.id, record=record)
+
+
+def _span(seconds: float) -> str:
+    hours, minutes = divmod(int(seconds + 59) // 60, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
