@@ -111,8 +111,9 @@ class Plan:
 class Feed:
     """Hands out work to many workers."""
 
-    def __init__(self, plan: Plan, selection: Selection) -> None:
+    def __init__(self, plan: Plan, selection: Selection, skipped: Callable[[int], None] = lambda _count: None) -> None:
         self._plan = plan
+        self._skipped = skipped
         self._selection = selection
         self._left = selection.limit
         self._fresh: deque[Work] = deque()
@@ -178,10 +179,12 @@ class Feed:
             if block is None:
                 self._exhausted = True
                 return
+            before = len(self._fresh)
             for task, known in block:
                 self.tally.add(known.outcome)
                 if not self._closed and self._wants(task, known):
                     self._fresh.append(_work(task, known))
+            self._skipped(len(block) - (len(self._fresh) - before))
 
     def _wants(self, task: Task, known: Known) -> bool:
         if known.outcome is not None and known.outcome not in self._selection.retry:

@@ -226,3 +226,13 @@ class Streaks:
 def rung_of(rungs: tuple[Rung, ...], history: History) -> Rung:
     """Give the rung of the next attempt; a ladder that has become shorter since ends at its last rung."""
     return rungs[min(history.rung, len(rungs) - 1)]
+
+
+def worst_case(rungs: tuple[Rung, ...]) -> list[Rung]:
+    """List the requests that one task can cost at most when each of them times out and is billed all the same."""
+    asked: list[Rung] = []
+    history = History()
+    while not _timed_out_for_good(history):
+        asked.append(rung_of(rungs, history))
+        history = remember(history, FailureKind.TIMEOUT, len(rungs))
+    return asked

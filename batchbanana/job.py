@@ -1,0 +1,93 @@
+"""A job directory: who may write in it, and its ledger."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from batchbanana.errors import DiskError, JobHeldError, LedgerError
+from batchbanana.ledger import Caps, Store
+
+
+class JobDirectory:
+    """The folder that holds one manifest's images and the tool's own files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.own = path / ".batchbanana"
+        self.ledger = self.own / "ledger.db"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory for writing; the lock dies with its process.
+
+        Raises:
+            JobHeldError: another run holds it.
+            DiskError: it cannot be written.
+        """
+        try:
+            self.own.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.own / "lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise JobHeldError(f"Another run works in {self.path}; wait for it or stop it, then run again") from None
+        except OSError as error:
+            raise DiskError(f"{self.path} cannot be written ({error.strerror}); choose another --output") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a run is at work here."""
+        try:
+            with FileLock(self.own / "lock").acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except (
+            OSError
+        ):  # it cannot be locked from here, so nothing can be said; nobody is told of a run that may not be
+            return False
+
+    def open_store(self, caps: Caps) -> Store:
+        """Open the ledger for writing; call it while the directory is held.
+
+        Raises:
+            LedgerError: the ledger is gone though images are there, or it cannot be used.
+        """
+        if not self.ledger.exists() and self._has_images():
+            raise LedgerError(
+                f"{self.path} holds images but no ledger, so a run would buy them again; rebuild it with "
+                f"'batchbanana verify --repair {self.path}', or choose another --output"
+            )
+        return Store.open(self.ledger, caps)
+
+    def read_store(self) -> Store | None:
+        """Open the ledger for reading; None when there is none."""
+        return Store.open(self.ledger, Caps(), read_only=True) if self.ledger.exists() else None
+
+    def write_summary(self, summary: dict[str, object]) -> None:
+        """Write `summary.json`, whole or not at all."""
+        aside = self.own / "summary.json.new"
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        with aside.open("w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(self.path / "summary.json")
+
+    def read_summary(self) -> dict[str, object] | None:
+        """Read the last run's summary; None when there is none."""
+        try:
+            data = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    def _has_images(self) -> bool:
+        images = self.path / "images"
+        return (self.path / "metadata.jsonl").exists() or any(path.is_file() for path in images.rglob("*"))

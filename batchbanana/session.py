@@ -1,0 +1,250 @@
+"""One execution of `run`: the steps from a loaded manifest to the exit code, in the order in which they happen."""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+from anyio import to_thread
+
+from batchbanana.engines.local import LocalEngine
+from batchbanana.errors import Exit, NeedsPersonError, UsageError
+from batchbanana.estimate import estimate, unpriced
+from batchbanana.feed import Feed, Plan, Selection
+from batchbanana.job import JobDirectory
+from batchbanana.ledger import Caps, Ledger, Money
+from batchbanana.limits import MONEY_SECONDS, SECONDS, Limits, Window
+from batchbanana.manifest import LimitSettings, ProviderSettings
+from batchbanana.matrix import Matrix
+from batchbanana.models import Registry
+from batchbanana.policy import Stop
+from batchbanana.providers.gemini import Gemini
+from batchbanana.recovery import Recovered, recover
+from batchbanana.runner import Runner, Watcher
+from batchbanana.shelf import Shelf
+from batchbanana.spool import Spool
+from batchbanana.summary import Summary, counts, exit_code, money
+from batchbanana.transport import Endpoint, Lanes
+
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+DRAIN = 60.0  # seconds that a terminated run lets requests finish; service managers kill after 90
+POSSIBLY_BILLED_FLOOR = 5_000_000  # micro-dollars; the default bound is the larger of this and 2 % of the plan
+SIGNALS = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED, "SIGHUP": Exit.TERMINATED}
+
+
+class Console(Watcher, Protocol):
+    """Where a run speaks to people."""
+
+    def begin(self, total: int, spent: Callable[[], Money]) -> None:
+        """The run begins; `total` cells are planned."""
+        ...
+
+    def recovered(self, found: Recovered) -> None:
+        """Something was left by a dead run."""
+        ...
+
+    def skipped(self, count: int) -> None:
+        """So many more tasks of the plan are not this run's to make."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a run is to do.
+
+    Attributes:
+        output: the job directory.
+        limits: with the command's options worked in.
+        endpoint: where to send, with the key.
+    """
+
+    matrix: Matrix
+    registry: Registry
+    output: Path
+    limits: LimitSettings
+    endpoint: Endpoint
+    selection: Selection
+
+
+def find_key(provider: ProviderSettings, environment: Mapping[str, str]) -> str:
+    """Take the API key from the environment.
+
+    Raises:
+        NeedsPersonError: there is none.
+    """
+    names = (provider.api_key_env,) if provider.api_key_env else KEY_VARIABLES
+    for name in names:
+        if environment.get(name, "").strip():
+            return environment[name]
+    raise NeedsPersonError(f"No API key: set {' or '.join(names)} in the environment, or try it out with --sandbox")
+
+
+def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
+    """Refuse a money limit that cannot be kept.
+
+    Raises:
+        UsageError: there is a limit, and the price of some image is unknown.
+    """
+    if limits.max_cost is None and limits.spend_per_10_minutes is None:
+        return
+    if unknown := unpriced(matrix):
+        raise UsageError(
+            f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
+            "leave out max_cost and spend_per_10_minutes, or use a model that 'batchbanana models' has a price for"
+        )
+
+
+async def run(order: Order, console: Console) -> Summary:
+    """Make what is missing. Always returns a summary once the job directory is held and readable.
+
+    Raises:
+        BatchError: nothing could be begun: the directory is held, or the ledger or the disk is not usable.
+    """
+    began = time.monotonic()
+    job = JobDirectory(order.output)
+    with job.held():
+        async with _opened(order, job) as (ledger, spool):
+            shelf = Shelf(spool, ledger)
+            found = await recover(ledger, spool, shelf)
+            console.recovered(found)
+            before = ledger.money.settled
+            runner, feed = await _work(order, ledger, spool, shelf, console, found)
+            await _count(feed, ledger)
+            summary = _summarise(order, runner, feed, ledger, began, before)
+            await _note_end(ledger, summary)
+        job.write_summary(summary.to_json())
+    return summary
+
+
+@asynccontextmanager
+async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger, Spool]]:
+    """Open spool and ledger, and begin a run in it, which fences off every earlier one."""
+    spool = Spool(order.output)
+    async with AsyncExitStack() as stack:
+        store = await to_thread.run_sync(job.open_store, _caps(order))
+        await to_thread.run_sync(spool.open)
+        manifest = order.matrix.manifest
+        digest = hashlib.sha256(manifest.text.encode()).hexdigest()
+        store.start_run((digest, str(manifest.path), manifest.text))
+        yield await stack.enter_async_context(Ledger(order.output, store)), spool
+
+
+def _caps(order: Order) -> Caps:
+    limits = order.limits
+    possibly = limits.max_possibly_billed
+    if possibly is None:
+        possibly = max(POSSIBLY_BILLED_FLOOR, estimate(order.matrix) // 50)
+    return Caps(max_cost=limits.max_cost, max_possibly_billed=possibly)
+
+
+async def _work(  # noqa: PLR0913 -- what the pool is put together from
+    order: Order, ledger: Ledger, spool: Spool, shelf: Shelf, console: Console, found: Recovered
+) -> tuple[Runner, Feed]:
+    """Put the pool together and let it work, under the eye of the signals."""
+    limits = await _limits(order, ledger)
+    feed = Feed(Plan(order.matrix, ledger), _without(order.selection, found.held), console.skipped)
+    provider = Gemini(omit_size=lambda model: order.registry.find(model).omit_size)
+    runner = Runner(
+        feed=feed,
+        engine=LocalEngine(provider, Lanes(order.endpoint), spool),
+        limits=limits,
+        ledger=ledger,
+        shelf=shelf,
+        watcher=console,
+        next_attempt=await ledger.do(lambda store: store.next_attempt()),
+    )
+    if found.problems:
+        runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
+    console.begin(order.matrix.cells, lambda: ledger.money)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_heed_signals, runner)
+        await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
+        group.cancel_scope.cancel()
+    return runner, feed
+
+
+async def _heed_signals(runner: Runner) -> None:
+    """First signal: send nothing more, let finish what is paid for. Second, or too slow after TERM: abandon it."""
+    known = {getattr(signal, name): code for name, code in SIGNALS.items() if hasattr(signal, name)}
+    if sys.platform == "win32":
+        known = {signal.SIGINT: Exit.INTERRUPTED}
+    with anyio.open_signal_receiver(*known) as received:
+        async with anyio.create_task_group() as group:
+            async for number in received:
+                if runner.stopped is not None and runner.stopped.exit_code in SIGNALS.values():
+                    runner.cancel()
+                    continue
+                reason = f"Stopped by {signal.Signals(number).name}; run again to go on"
+                runner.stop(Stop(exit_code=known[number], reason=reason))
+                if number != signal.SIGINT:
+                    group.start_soon(_cancel_later, runner)
+
+
+async def _cancel_later(runner: Runner) -> None:
+    await anyio.sleep(DRAIN)
+    runner.cancel()
+
+
+async def _limits(order: Order, ledger: Ledger) -> Limits:
+    """Build the windows and fill them with what earlier runs have sent: limits hold across restarts."""
+    settings = order.limits
+    windows = [Window(name, most, seconds) for name, seconds in SECONDS.items() if (most := getattr(settings, name))]
+    spend = settings.spend_per_10_minutes
+    longest = max([SECONDS[window.name] for window in windows] + ([MONEY_SECONDS] if spend else []), default=0.0)
+    now = time.time()
+    starts = await ledger.do(lambda store: store.starts_since(now - longest - 60.0)) if longest else []
+    return Limits(
+        concurrency=settings.concurrency,
+        windows=windows,
+        money=Window("spend_per_10_minutes", spend, MONEY_SECONDS) if spend else None,
+        # A clock that was set back must not make old departures look like future ones.
+        starts=[(max(0.0, now - sent), price) for sent, price in starts],
+    )
+
+
+def _without(selection: Selection, held: frozenset[str]) -> Selection:
+    """Leave out tasks whose paid image waits in the spool for a person."""
+    if not held:
+        return selection
+    accepts = selection.accepts
+    return Selection(
+        retry=selection.retry,
+        accepts=lambda task, outcome: task.key not in held and accepts(task, outcome),
+        limit=selection.limit,
+    )
+
+
+async def _count(feed: Feed, ledger: Ledger) -> None:
+    if ledger.broken is None:
+        await feed.count_rest()
+
+
+async def _note_end(ledger: Ledger, summary: Summary) -> None:
+    if ledger.broken is None:
+        await ledger.do(lambda store: store.end_run(summary.to_json()))
+
+
+def _summarise(  # noqa: PLR0913 -- a summary draws on everything
+    order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int
+) -> Summary:
+    end = runner.stopped or runner.trouble
+    spent = ledger.money
+    return Summary(
+        name=order.matrix.manifest.name,
+        **counts(feed.tally),
+        **money(spent),  # type: ignore[arg-type]  # the names are Summary's own
+        attempts=runner.attempts,
+        run_cost_usd=(spent.settled - before) / 1_000_000,
+        seconds=round(time.monotonic() - began, 3),
+        stopped=end.reason if end else None,
+        resume_in=end.resume_in if end else None,
+        exit_code=int(exit_code(feed.tally, runner.stopped, runner.trouble)),
+        output=os.fspath(order.output),
+    )
