@@ -179,12 +179,14 @@ def run(manifests: Sequence[Path], *, output: Path | None, max_tasks: int, **opt
         else:
             click.echo(tables.summary_text(summary), err=True)
         codes.append(summary.exit_code)
-        if summary.exit_code not in {Exit.MADE, Exit.SOME_FAILED, Exit.SOME_DIFFER}:
+        if _weight(summary.exit_code) > _weight(Exit.SOME_FAILED):
             break
-    # Failures weigh more than differences, and a stop more than either.
-    return max(
-        codes, key=lambda code: (code not in {Exit.SOME_FAILED, Exit.SOME_DIFFER}, code == Exit.SOME_FAILED, code)
-    )
+    return max(codes, key=_weight)
+
+
+def _weight(code: int) -> int:
+    """Order exit codes of several manifests: a stop weighs more than failures, and these more than differences."""
+    return {Exit.MADE: 0, Exit.SOME_DIFFER: 1, Exit.SOME_FAILED: 2}.get(Exit(code), 3)
 
 
 def _run_one(matrix: Any, folder: Path, options: dict[str, Any]) -> Any:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
+from typing import NamedTuple
 
 from batchbanana.manifest import Faults, Job, Manifest, read
 from batchbanana.manifest.settings import AUTO, TIMEOUT
+from batchbanana.manifest.sheet import SheetJobs
 from batchbanana.manifest.space import Cell, Space, Values
 from batchbanana.models import Model, Registry
 from batchbanana.names import KEY_DIGITS, safe, slug
@@ -47,10 +49,7 @@ class Matrix:
     @property
     def jobs(self) -> tuple[JobPlan, ...]:
         """What each job makes; rows of a CSV without ids are one job."""
-        return tuple(_plan(id_, list(jobs)) for id_, jobs in groupby(self.manifest.jobs, key=lambda job: job.id))
-
-    def __len__(self) -> int:
-        return self.cells
+        return tuple(_plan(id_, jobs) for id_, jobs in groupby(self.manifest.jobs, key=lambda job: job.id))
 
     def __iter__(self) -> Iterator[Task]:
         for job in self.manifest.jobs:
@@ -70,11 +69,11 @@ def load(path: Path, registry: Registry, *, max_tasks: int = MOST_TASKS) -> Matr
     """
     faults = Faults(str(path))
     manifest = read(path, registry, faults)
-    if manifest is None or (len(faults) and not isinstance(manifest.jobs, tuple)):
+    if manifest is None:
         raise faults.error()
-    warnings, cells = list(manifest.warnings), 0
-    for job in manifest.jobs:
-        cells += _count(job, faults, warnings)
+    warnings = list(manifest.warnings)
+    sheet = manifest.jobs if isinstance(manifest.jobs, SheetJobs) else None  # counted when it was checked
+    cells = sheet.cells if sheet else sum(_count(job, faults, warnings) for job in manifest.jobs)
     if cells > max_tasks:
         faults.add(0, f"the matrix has {cells:,} tasks, more than {max_tasks:,}: allow it with --max-tasks {cells}")
     faults.raise_any()
@@ -100,28 +99,29 @@ def _cells(job: Job, space: Space) -> int:
     return (job.pick.count if job.pick else space.cells) + sum(_space(added).cells for added in job.include)
 
 
-def _plan(id_: str, jobs: Sequence[Job]) -> JobPlan:
-    models = dict.fromkeys(model.id for job in jobs for model in job.models)
-    cells = sum(_cells(job, _space(job)) for job in jobs)
-    axes = _axes(jobs[0]) if len(jobs) == 1 else (("rows", len(jobs)),)
+def _plan(id_: str, jobs: Iterator[Job]) -> JobPlan:
+    """Sum up the entries that share an id, which only rows of a CSV do; they are not kept."""
+    cells = 0
+    axes: tuple[tuple[str, int], ...] = ()
+    models: dict[str, None] = {}
+    for rows, job in enumerate(jobs, 1):
+        cells += _cells(job, _space(job))
+        axes = _axes(job) if rows == 1 else (("rows", rows),)
+        models |= dict.fromkeys(model.id for model in job.models)
     return JobPlan(id=id_, cells=cells, axes=axes, models=tuple(models))
 
 
 def _axes(job: Job) -> tuple[tuple[str, int], ...]:
-    variables = [(axis.names[0] if len(axis.names) == 1 else "rows", len(axis.values)) for axis in job.axes]
-    settings = [("model", len(job.models)), ("ratio", len(job.ratios)), ("resolution", len(job.resolutions))]
-    return (("prompt", len(job.prompts)), *variables, *settings, ("samples", len(job.samples)))
+    variables = [axis.names[0] if len(axis.names) == 1 else "rows" for axis in job.axes]
+    return tuple(zip(("prompt", *variables, "model", "ratio", "resolution", "samples"), job.sizes, strict=True))
 
 
 def _space(job: Job) -> Space:
-    """Span a job's axes in the order of walking: what changes the prompt first, samples last."""
-    axes: list[Sequence[object]] = [job.prompts, *(axis.values for axis in job.axes), job.models, job.ratios]
-    sizes = [len(axis) for axis in (*axes, job.resolutions, job.samples)]
-    return Space(sizes, _values(job), job.exclude) if job.exclude else Space(sizes)
+    return Space(job.sizes, _values(job), job.exclude) if job.exclude else Space(job.sizes)
 
 
 def _values(job: Job) -> list[Values]:
-    """Name the fields of each axis and their values, as `exclude` knows them."""
+    """Name the fields of each axis and their values, as `exclude` knows them, in the order of `Job.sizes`."""
     words = {"prompt", "model", "ratio", "resolution", "sample"}  # a column of that name is not the one meant
     return [
         (("prompt",), [(prompt.text,) for prompt in job.prompts]),
@@ -180,20 +180,18 @@ def ladder(job: Job, model: Model, resolution: str) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subject:
+class _Subject(NamedTuple):
     """What a task's prompt and variables decide; shared by its ratios, resolutions and samples."""
 
     prompt: str
-    quoted: str
+    prompt_json: str
     variables: tuple[tuple[str, str], ...]
     references: tuple[Reference, ...]
     digests: str
     names: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Setting:
+class _Setting(NamedTuple):
     """What a task's model, ratio and resolution decide; shared by all subjects."""
 
     model: str
@@ -216,14 +214,15 @@ def tasks(job: Job) -> Iterator[Task]:
 def _made(job: Job, cells: Iterator[Cell]) -> Iterator[Task]:
     """Make tasks of cells; what neighbours share is made once."""
     settings: dict[Cell, _Setting] = {}
-    extra, image, samples, on_wire = _canonical(job.extra), job.images, job.samples, _on_wire(job)
+    sent = frozenset(field for template in job.references for field in template.fields)
+    extra, image, samples = _canonical(job.extra), job.images, job.samples
     for outer, group in groupby(cells, key=lambda cell: cell[:-4]):
-        subject = _subject(job, outer, on_wire)
+        subject = _subject(job, outer, sent)
         for cell in group:
             inner = cell[-4:-1]
             setting = settings.get(inner) or settings.setdefault(inner, _setting(job, inner))
             sample = samples[cell[-1]]
-            key = _digest(setting.head, subject.quoted, setting.middle, subject.digests, extra, sample)
+            key = _digest(setting.head, subject.prompt_json, setting.middle, subject.digests, extra, sample)
             names = {**subject.names, **setting.names, "sample": str(sample), "key": key[:KEY_DIGITS]}
             yield Task(
                 key=key,
@@ -240,7 +239,8 @@ def _made(job: Job, cells: Iterator[Cell]) -> Iterator[Task]:
             )
 
 
-def _subject(job: Job, outer: Cell, on_wire: frozenset[str]) -> _Subject:
+def _subject(job: Job, outer: Cell, sent: frozenset[str]) -> _Subject:
+    """Render one prompt; its slug has only what it sends, since unused columns of rows would clutter it."""
     prompt = job.prompts[outer[0]]
     shown: dict[str, str] = {}
     paths: dict[str, str] = {}
@@ -251,21 +251,16 @@ def _subject(job: Job, outer: Cell, on_wire: frozenset[str]) -> _Subject:
     text = prompt.render(shown)
     sources = {**shown, **paths} if paths else shown
     references = tuple([job.files[template.render(sources)] for template in job.references])
-    used = [value for name, value in shown.items() if name in on_wire]
+    used = [value for name, value in shown.items() if name in prompt.fields or name in sent]
     names = {name: safe(value) for name, value in shown.items() if name in job.images.fields}
     return _Subject(
         prompt=text,
-        quoted=quoted(text),
+        prompt_json=quoted(text),
         variables=tuple(shown.items()),
         references=references,
-        digests=_canonical([reference.sha256 for reference in references]),
+        digests=_canonical([reference.sha256 for reference in references]) if references else "[]",
         names={**names, "job": safe(job.id), "slug": slug(used or [text])},
     )
-
-
-def _on_wire(job: Job) -> frozenset[str]:
-    """Tell which variables reach the wire: unused columns of rows would only clutter the slug."""
-    return frozenset(field for template in (*job.prompts, *job.references) for field in template.fields)
 
 
 def _setting(job: Job, inner: Cell) -> _Setting:
@@ -283,17 +278,21 @@ def _setting(job: Job, inner: Cell) -> _Setting:
 
 def _refuse_shared_names(manifest: Manifest, faults: Faults) -> None:
     """Look for tasks that would share a name; only templates without `{key}` need it, and only they are walked."""
-    taken: dict[str, tuple[str, Task]] = {}
-    for job in manifest.jobs:
-        if job.images.has_key:
-            continue
+    jobs = [job for job in manifest.jobs if not job.images.has_key]
+    taken: dict[str, str] = {}
+    for job in jobs:
         for task in tasks(job):
-            folded = unicodedata.normalize("NFC", task.name.casefold())  # as the most forgetful file systems compare
-            key, first = taken.setdefault(folded, (task.key, task))
-            if key != task.key:
+            name = _folded(task)
+            if taken.setdefault(name, task.key) != task.key:
+                first = next(other for earlier in jobs for other in tasks(earlier) if _folded(other) == name)
                 message = f"{_describe(first)} and {_describe(task)} would both be named {task.name}"
                 faults.add(job.line, f"{message}: add {{key}} to the name template")
                 break
+
+
+def _folded(task: Task) -> str:
+    """Give a name as the most forgetful file systems compare it."""
+    return unicodedata.normalize("NFC", task.name.casefold())
 
 
 def _describe(task: Task) -> str:

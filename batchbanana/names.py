@@ -19,6 +19,7 @@ _LITERAL_BYTES = 100  # with at most twelve fields this always leaves room for t
 _MOST_FIELDS = 12
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_NOT_PLAIN = re.compile(r"[^0-9A-Za-z]+")
 _FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f\x7f]')
 _DEVICE = r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?= *(?:[./]|$))"
 _RESERVED = re.compile(rf"(?:(?<=/)|^){_DEVICE}", re.IGNORECASE)
@@ -85,7 +86,9 @@ def name_problem(name: str) -> str | None:
 def safe(text: str, limit: int = FIELD_CHARACTERS) -> str:
     """Fold a value into letters, digits and single dashes of at most `limit` characters; never empty."""
     text = unicodedata.normalize("NFC", text)
-    if not text.isalnum():
+    if text.isascii():
+        text = _NOT_PLAIN.sub("-", text).strip("-")
+    elif not text.isalnum():
         folded = "".join(c if unicodedata.category(c)[0] in "LMN" else "-" for c in text)
         text = "-".join(filter(None, folded.split("-")))
     return text[:limit].rstrip("-") or "x"

@@ -109,6 +109,10 @@ class Endpoint:
         """Give the one header that authenticates."""
         return {"x-goog-api-key": self.key} if self.auth == "google" else {"authorization": f"Bearer {self.key}"}
 
+    def hide(self, text: str) -> str:
+        """Take the key out of a text that a server wrote: some quote the headers they were sent."""
+        return text.replace(self.key, "[key]")
+
 
 def is_google(host: str) -> bool:
     """Whether a host is Google's own."""

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 import anyio
 import pybase64
@@ -49,6 +50,7 @@ class LocalWorker:
     def __init__(self, provider: Provider, lanes: Lanes, spool: Spool, disk: CapacityLimiter) -> None:
         self._provider = provider
         self._lane = lanes.open()
+        self._hide = lanes.endpoint.hide
         self._spool = spool
         self._disk = disk
 
@@ -61,7 +63,7 @@ class LocalWorker:
         inbox = _Inbox(self._spool, attempt, self._provider.reader())
         try:
             await to_thread.run_sync(inbox.reserve, limiter=self._disk)
-            return await self._exchange(attempt, inbox)
+            return self._without_key(await self._exchange(attempt, inbox))
         except OSError as error:
             return _disk_failure(error, inbox)
         finally:
@@ -96,6 +98,11 @@ class LocalWorker:
             billed=verdict.billed,
             seconds=seconds,
         )
+
+    def _without_key(self, result: Delivery | Failure) -> Delivery | Failure:
+        if isinstance(result, Failure):
+            return replace(result, message=self._hide(result.message), signature=self._hide(result.signature))
+        return replace(result, model_version=result.model_version and self._hide(result.model_version))
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:

@@ -144,6 +144,22 @@ class Unsettled:
     errand: dict[str, object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run, as a later reader sees it.
+
+    Attributes:
+        started, ended: unix seconds; `ended` is None while it is at work, and for ever if it died.
+        manifest: path of the manifest, as it was given.
+        summary: what it came to, once it has ended.
+    """
+
+    started: float
+    ended: float | None
+    manifest: str
+    summary: dict[str, object] | None
+
+
 class Store:
     """One job's ledger file.
 
@@ -192,16 +208,15 @@ class Store:
             "UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run)
         )
 
-    def last_run(self) -> dict[str, object] | None:
-        """Give the newest run: start and end in unix seconds, manifest path, summary."""
+    def last_run(self) -> Run | None:
+        """Give the newest run; None when there was none."""
         row = self._db.execute(
-            "SELECT r.id, r.started, r.ended, m.path, r.summary FROM runs r"
-            " LEFT JOIN manifests m ON m.sha256 = r.manifest ORDER BY r.id DESC LIMIT 1"
+            "SELECT r.started, r.ended, m.path, r.summary FROM runs r"
+            " JOIN manifests m ON m.sha256 = r.manifest ORDER BY r.id DESC LIMIT 1"
         ).fetchone()
         if row is None:
             return None
-        summary = json.loads(row[4]) if row[4] else None
-        return {"id": row[0], "started": row[1], "ended": row[2], "manifest": row[3], "summary": summary}
+        return Run(started=row[0], ended=row[1], manifest=row[2], summary=json.loads(row[3]) if row[3] else None)
 
     def is_fenced(self) -> bool:
         """Whether a later run has taken over; then nothing may be written any more."""
@@ -307,6 +322,15 @@ class Store:
                 break
             rows.append((sent, price))
         return rows[::-1]
+
+    def images_since(self, moment: float) -> int:
+        """Count the images of attempts that were sent after `moment` (unix seconds)."""
+        count = 0
+        for sent, result in self._db.execute("SELECT sent, result FROM attempts ORDER BY id DESC"):
+            if sent <= moment:
+                break
+            count += result == "image"
+        return count
 
     # Reading
 

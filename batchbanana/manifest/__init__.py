@@ -1,0 +1,7 @@
+"""YAML and CSV text → `Manifest`, every fault with file and line."""
+
+from batchbanana.manifest.faults import Faults
+from batchbanana.manifest.reading import read
+from batchbanana.manifest.values import Axis, Exclusion, Job, LimitSettings, Manifest, Pick, ProviderSettings
+
+__all__ = ["Axis", "Exclusion", "Faults", "Job", "LimitSettings", "Manifest", "Pick", "ProviderSettings", "read"]

@@ -1,0 +1,182 @@
+"""A CSV manifest: every row is a job, made when it is looked at, so that a million rows cost little memory."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import overload
+
+from batchbanana.manifest import table
+from batchbanana.manifest.checks import check_ladder, check_references, parse_templates
+from batchbanana.manifest.context import Context
+from batchbanana.manifest.faults import Faults
+from batchbanana.manifest.jobs import make_job, used_variables
+from batchbanana.manifest.nodes import List, Map, Node, Scalar, shorten
+from batchbanana.manifest.section import Section
+from batchbanana.manifest.settings import Settings, read_settings
+from batchbanana.manifest.table import PackedRows, Table
+from batchbanana.manifest.values import Axis, Job
+from batchbanana.models import Model
+from batchbanana.names import DEFAULT as DEFAULT_NAME
+from batchbanana.names import FIELDS, NameTemplate, is_field, name_problem, suggestion
+
+KNOWN = ("id", "ratio", "resolution", "model", "samples", "references", "prompt")
+_AXES = ("ratio", "resolution", "model", "samples", "references")
+_BAR = re.compile(r"(?<!\|)\|(?!\|)")
+
+
+def split(cell: str) -> tuple[str, ...]:
+    """Cut a cell at its bars into values without the spaces around them; `||` is a bar that does not cut."""
+    if "|" not in cell:
+        return (cell,)
+    return tuple(value.strip().replace("||", "|") for value in _BAR.split(cell))
+
+
+class SheetJobs(Sequence[Job]):
+    """The jobs of a CSV manifest, made anew whenever they are read."""
+
+    def __init__(self, sheet: Table, name: str, context: Context) -> None:
+        self._rows: PackedRows = sheet.rows
+        self._lines = sheet.lines
+        self._context = context
+        self._name = name
+        self._column = {column: index for index, column in enumerate(sheet.names)}
+        self._variables = tuple((column, index) for column, index in self._column.items() if column not in KNOWN)
+        self._names = frozenset(column for column, _ in self._variables)
+        self._images = NameTemplate.parse(DEFAULT_NAME, self._names)
+        self.cells = 0  # of all rows, known after `check`
+        self.models: dict[str, Model] = {}  # those that the rows name, known after `check`
+        self._shared = lru_cache(maxsize=1024)(self._read_shared)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Job, ...]: ...
+    def __getitem__(self, index: int | slice) -> Job | tuple[Job, ...]:
+        if isinstance(index, slice):
+            return tuple(self[row] for row in range(len(self))[index])
+        return self._job(self._rows[index], self._lines[index], Faults(self._context.faults.file))
+
+    def check(self) -> None:
+        """Look at every row once and note what is wrong with it."""
+        seen: dict[str, int] = {}
+        for cells, line in zip(self._rows, self._lines, strict=True):
+            self._check_id(cells, line, seen)
+            self._check_row(cells, line)
+
+    def _check_id(self, cells: Sequence[str], line: int, seen: dict[str, int]) -> None:
+        if "id" not in self._column:
+            return
+        id_, faults = cells[self._column["id"]].strip(), self._context.faults
+        if problem := name_problem(id_):
+            faults.add(line, f"the id `{shorten(id_)}` {problem}: give the row a plain name")
+        elif id_ in seen:
+            faults.add(line, f"the id `{id_}` stands here and in line {seen[id_]}: rename one")
+        seen.setdefault(id_, line)
+
+    def _check_row(self, cells: Sequence[str], line: int) -> None:
+        faults, before = self._context.faults, len(self._context.faults)
+        job = self._job(cells, line, faults)
+        shared = self._shared(self._settings_key(cells))
+        self.cells += job.spanned
+        self.models.update((model.id, model) for model in job.models)
+        for message in shared.messages:
+            faults.add(line, message)
+        if not all(prompt.text.strip() for prompt in job.prompts):
+            faults.add(line, "the prompt is empty: say what to draw")
+        used = used_variables((*job.prompts, *job.references))
+        for axis in job.axes:
+            values = axis.values
+            if len(values) > 1 and axis.names[0] not in used:
+                message = (
+                    f"the prompt does not use `{axis.names[0]}`, so its {len(values)} values would buy the same image"
+                )
+                faults.add(line, f"{message} again: use it, or write `||` for a bar")
+            if len(set(values)) < len(values):
+                faults.add(line, f"`{axis.names[0]}` has a value twice: keep one")
+        if len(faults) == before and job.references:
+            check_references(job, [_at(source, line) for source in shared.settings.references], self._context)
+
+    def _settings_key(self, cells: Sequence[str]) -> tuple[str, ...]:
+        return tuple(cells[self._column[name]] if name in self._column else "" for name in _AXES)
+
+    def _read_shared(self, key: tuple[str, ...]) -> "_Shared":
+        """Read the known columns of a row, as a job's keys are read."""
+        given: dict[str, Node] = {name: _node(cell) for name, cell in zip(_AXES, key, strict=True) if cell.strip()}
+        faults = Faults(self._context.faults.file)
+        section = Section(Map(given, (0,) * len(given), 0), "a row", _AXES, faults)
+        settings = read_settings(section, Settings())
+        job = replace(make_job(self._name, 0, settings, self._context), images=self._images)
+        unread = parse_templates(settings.references, None, "the reference", Faults(""))  # told of with each row
+        check_ladder(replace(job, references=unread), settings, faults)
+        return _Shared(settings=settings, messages=faults.messages, job=job)
+
+    def _job(self, cells: Sequence[str], line: int, faults: Faults) -> Job:
+        shared = self._shared(self._settings_key(cells))
+        prompts = [Scalar(text, text, line) for text in split(cells[self._column["prompt"]])]
+        sources = [_at(source, line) for source in shared.settings.references]
+        return replace(
+            shared.job,
+            id=cells[self._column["id"]].strip() if "id" in self._column else self._name,
+            line=line,
+            prompts=parse_templates(prompts, self._names, "the prompt", faults),
+            references=parse_templates(sources, self._names, "the reference", faults),
+            axes=tuple([Axis(names=(n,), values=[(v,) for v in split(cells[i])]) for n, i in self._variables]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What rows with the same known columns share: settings, what is wrong with them, a job still without prompts."""
+
+    settings: Settings
+    messages: tuple[str, ...]
+    job: Job
+
+
+def _at(source: Scalar, line: int) -> Scalar:
+    return source._replace(line=line)
+
+
+def read_sheet(text: str, name: str, context: Context) -> SheetJobs | None:
+    """Read a CSV manifest; None, with faults, when its header cannot be used."""
+    faults, before = context.faults, len(context.faults)
+    sheet = table.parse(text, faults.file, faults)
+    if sheet is None:
+        return None
+    _check_header(sheet.names, faults)
+    if not sheet.rows and len(faults) == before:
+        faults.add(0, "the file has a header but no rows: add a row for each job")
+    if len(faults) > before and "prompt" not in sheet.names:
+        return None
+    jobs = SheetJobs(sheet, name, context)
+    jobs.check()
+    return jobs
+
+
+def _check_header(names: Sequence[str], faults: Faults) -> None:
+    if "prompt" not in names:
+        close = next((name for name in names if name.lower() == "prompt"), None)
+        end = f"rename `{close}`" if close else "add one, or use the file as `rows` of a YAML manifest"
+        faults.add(1, f"a CSV manifest needs a column `prompt`: {end}")
+    for name in names:
+        if name in KNOWN:
+            continue
+        if name in FIELDS or name.lower() in KNOWN:
+            end = suggestion(name.lower(), KNOWN) if name.lower() in KNOWN else ": rename it"
+            faults.add(1, f"the column `{shorten(name)}` is too close to a word of the matrix{end}")
+        elif not is_field(name):
+            faults.add(1, f"the column `{shorten(name)}` is no name for a variable: use letters, digits, _ and -")
+
+
+def _node(cell: str) -> Scalar | List:
+    values = tuple(_scalar(text) for text in split(cell.strip()))
+    return values[0] if len(values) == 1 else List(values, 0)
+
+
+def _scalar(text: str) -> Scalar:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    return Scalar(number, text, 0)

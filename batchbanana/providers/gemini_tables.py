@@ -1,0 +1,216 @@
+"""What an answer means, as tables: finish reasons, and error answers. The first row that fits counts."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from batchbanana.task import Billed, FailureKind, Outcome
+
+DAY_DELAY = 300.0  # seconds; a server that wants a longer pause means its quota for the day
+SPEND_WINDOW = 600.0  # seconds; spend is limited in a rolling ten minutes
+
+CHECK_KEY = "check the key, its restrictions and `api_key_env`"
+CHECK_BILLING = "check billing and spending limits of the account"
+CHECK_URL = "check `base_url`: it names the host, and the path below it if there is one, without `/v1beta/models`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a finish reason means for an answer that brought no image.
+
+    Attributes:
+        words: how the failure's sentence begins.
+        remedy: how it ends; empty when there is nothing to do.
+        may_stand: whether an image that came all the same counts as it is; else it must be just what was asked for.
+    """
+
+    kind: FailureKind
+    words: str
+    remedy: str = ""
+    final: Outcome = Outcome.FAILED
+    tries: int = 2
+    may_stand: bool = False
+
+
+REFUSED = Verdict(
+    kind=FailureKind.REFUSED,
+    words="The model refused",
+    remedy="change the prompt or the references",
+    final=Outcome.REFUSED,
+)
+FILTERED = Verdict(
+    kind=FailureKind.NO_IMAGE, words="The finished image was held back by a filter", final=Outcome.REFUSED
+)
+GLITCH = Verdict(kind=FailureKind.NO_IMAGE, words="The answer holds no image", may_stand=True)
+CUT = Verdict(kind=FailureKind.NO_IMAGE, words="The answer was cut before the image", tries=1, may_stand=True)
+LIMITED = Verdict(kind=FailureKind.FATAL, words="The account is limited", remedy="ask the provider why")
+
+FINISH_REASONS = {
+    **dict.fromkeys(
+        (
+            "SAFETY",
+            "PROHIBITED_CONTENT",
+            "BLOCKLIST",
+            "SPII",
+            "LANGUAGE",
+            "IMAGE_PROHIBITED_CONTENT",
+            "ESCALATION",
+            "MODEL_ARMOR",
+            "MISSING_THOUGHT_SIGNATURE",
+        ),
+        REFUSED,
+    ),
+    **dict.fromkeys(("IMAGE_SAFETY", "RECITATION", "IMAGE_RECITATION"), FILTERED),
+    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), CUT),
+    "PUP_LIMITED_DISABLED": LIMITED,
+}
+"""Any other reason, none, and STOP are a glitch when no image came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One row of the table of error answers.
+
+    Attributes:
+        statuses: HTTP statuses it is about.
+        says: a regular expression to be found in a line of the answer's facts, in any case. The lines are
+            `form: json|html|text|empty`, `status: …`, `code: …`, `type: …`, `reason: …`, `quota: ID = VALUE` and
+            `message: …`.
+        delay_over: the row fits only when the server asked for a longer pause, in seconds.
+        words: how the failure's sentence begins.
+        remedy: how it ends; empty when there is nothing to do.
+        hint: seconds to wait when the server does not say.
+    """
+
+    statuses: Container[int]
+    kind: FailureKind
+    words: str
+    says: str = ""
+    delay_over: float = -1.0
+    remedy: str = ""
+    billed: Billed = Billed.NO
+    hint: float | None = None
+
+
+BAD_KEY = r"API_KEY_(INVALID|EXPIRED|SERVICE_BLOCKED)|API key.{0,20}(expired|not valid|invalid|not found)"
+NO_MONEY = (
+    r"^quota: .* = 0$|\blimit: 0(?![.\d])|spending cap|credits are depleted|insufficient_(user_)?quota|"
+    r"insufficient (balance|credits?)\b"
+)
+NO_MODEL = r"model_not_found|no available channel"
+SPEND = r"^quota: .*spend|\bspend.{0,80}(10|ten)[ -]min|rolling (10|ten)[ -]min"
+
+RULES = (
+    Rule(
+        statuses=range(300, 400),
+        kind=FailureKind.FATAL,
+        words="The server redirects, and the key is never sent on",
+        remedy=CHECK_URL,
+    ),
+    Rule(statuses={400}, says=BAD_KEY, kind=FailureKind.FATAL, words="The key is not accepted", remedy=CHECK_KEY),
+    Rule(
+        statuses={400},
+        says=r"^status: FAILED_PRECONDITION",
+        kind=FailureKind.FATAL,
+        words="The account may not use this service",
+        remedy="check billing, and whether the service is offered in your region",
+    ),
+    Rule(statuses={401}, kind=FailureKind.FATAL, words="The key is not accepted", remedy=CHECK_KEY),
+    Rule(statuses={402}, kind=FailureKind.FATAL, words="The prepaid credit is used up", remedy=CHECK_BILLING),
+    Rule(statuses={403}, kind=FailureKind.FATAL, words="The key may not do this", remedy=CHECK_KEY),
+    Rule(
+        statuses={407}, kind=FailureKind.FATAL, words="The proxy wants a password", remedy="check the proxy's settings"
+    ),
+    Rule(
+        statuses={400, 404, 500, 503},
+        says=NO_MODEL,
+        kind=FailureKind.MODEL_GONE,
+        words="The model is not served here",
+        remedy="choose another with `model`",
+    ),
+    Rule(
+        statuses={404},
+        says=r"^status: NOT_FOUND|^message: .*\bmodel.{0,120}(not found|not exist)",
+        kind=FailureKind.MODEL_GONE,
+        words="The model is not served here",
+        remedy="choose another with `model`",
+    ),
+    Rule(statuses={404}, kind=FailureKind.FATAL, words="There is no such address", remedy=CHECK_URL),
+    Rule(
+        statuses={408, 499, 504, *range(520, 525)},
+        kind=FailureKind.TIMEOUT,
+        words="The request timed out on its way",
+        billed=Billed.UNKNOWN,
+    ),
+    Rule(
+        statuses={502},
+        says=r"^form: (html|text|empty)",
+        kind=FailureKind.TIMEOUT,
+        words="A gateway on the way gave up",
+        billed=Billed.UNKNOWN,
+    ),
+    Rule(
+        statuses={503},
+        says=r"^form: html",
+        kind=FailureKind.TIMEOUT,
+        words="A gateway on the way gave up",
+        billed=Billed.UNKNOWN,
+    ),
+    Rule(
+        statuses={429},
+        says=NO_MONEY,
+        kind=FailureKind.FATAL,
+        words="The account has no quota or credit left",
+        remedy=CHECK_BILLING,
+    ),
+    Rule(
+        statuses={429}, says=r"^quota: .*PerDay", kind=FailureKind.DAY_QUOTA, words="The quota for the day is used up"
+    ),
+    Rule(
+        statuses={429},
+        says=SPEND,
+        kind=FailureKind.RATE_LIMITED,
+        words="The spend of ten minutes is used up",
+        hint=SPEND_WINDOW,
+    ),
+    Rule(
+        statuses={429},
+        says=r"^quota: .*PerMinute",
+        kind=FailureKind.RATE_LIMITED,
+        words="The quota for the minute is used up",
+    ),
+    Rule(
+        statuses={429},
+        delay_over=DAY_DELAY,
+        kind=FailureKind.DAY_QUOTA,
+        words="The server wants a long pause",
+    ),
+    Rule(statuses={429}, kind=FailureKind.RATE_LIMITED, words="The server wants fewer requests"),
+    Rule(statuses={503, 529}, kind=FailureKind.UNAVAILABLE, words="The service is overloaded"),
+    Rule(statuses=range(400, 500), kind=FailureKind.INVALID, words="The server does not accept this request"),
+    Rule(
+        statuses=range(300),
+        kind=FailureKind.NO_IMAGE,
+        words="The server answered without an image",
+        billed=Billed.UNKNOWN,
+    ),
+)
+OTHERWISE = Rule(statuses=(), kind=FailureKind.SERVER_ERROR, words="The server failed")
+"""Every other status: 5xx, and those that no standard knows."""
+
+STATUS_CODES = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNKNOWN": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""The HTTP statuses of Google's status names, for errors that come with a 200."""

@@ -1,0 +1,52 @@
+"""How long does one turn of the event loop take at worst, while images of 20 MB come in for 16 workers?
+
+As `python -m benchmarks.stalls run …` it is the program itself with a clock around every callback of its loop.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from batchbanana.cli import main as program
+from benchmarks.measuring import MB, server, table, verdict
+from benchmarks.program import run_program
+
+IMAGES, WORKERS = 64, 16
+BOUND = 50.0  # milliseconds
+REPORT = "stalls.json"
+
+
+def _timed() -> int:
+    """Run the program and leave the longest callbacks, in milliseconds, beside its manifest."""
+    longest: list[float] = []
+    run = asyncio.Handle._run  # noqa: SLF001 -- the one place through which every callback goes
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.perf_counter()
+        run(handle)
+        longest.append((time.perf_counter() - began) * 1000)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001 -- likewise
+    code = program()
+    Path(sys.argv[2]).with_name(REPORT).write_text(json.dumps(sorted(longest)))
+    return code
+
+
+def main() -> None:
+    """Print the longest turns."""
+    rows = []
+    for size, content in (("1K", 0), ("4K", 20 * MB)):
+        with server(bytes=content) as handle, tempfile.TemporaryDirectory() as name:
+            run_program(Path(name), handle, images=IMAGES, workers=WORKERS, size=size, module="benchmarks.stalls")
+            turns = json.loads((Path(name) / REPORT).read_text())
+        middle, late = turns[len(turns) // 2], turns[int(len(turns) * 0.999)]
+        rows.append([size, str(len(turns)), f"{middle:.3f}", f"{late:.1f}", verdict(turns[-1], BOUND, " ms")])
+    head = ["size", "callbacks", "median ms", "99.9 % ms", "longest"]
+    table(f"callbacks of the event loop, {IMAGES} images, {WORKERS} workers", head, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(_timed())

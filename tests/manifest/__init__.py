@@ -1,0 +1,1 @@
+"""The manifest, its matrix, its names and the models."""

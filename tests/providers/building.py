@@ -1,0 +1,116 @@
+"""Builds the tasks, documents and pictures that the tests of the native format speak of."""
+
+import base64
+import json
+from collections.abc import Mapping
+from functools import cache
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image
+
+from batchbanana.images import ImageError, Inspector
+from batchbanana.providers import Choice, ImageBytes, ImageEnded, ImageStarted, Reader, Received
+from batchbanana.providers.gemini import Gemini
+from batchbanana.task import Attempt, Failure, Reference, Rung, Task
+
+
+def reference(name: str, mime: str = "image/png") -> Reference:
+    """Make a reference to a file that need not be there."""
+    return Reference(path=Path(name), sha256="0" * 64, mime=mime, size=10)
+
+
+def attempt(
+    *,
+    prompt: str = "a cat",
+    model: str = "gemini-3-pro-image",
+    ratio: str | None = "1:1",
+    resolution: str = "1K",
+    references: tuple[Reference, ...] = (),
+    extra: Mapping[str, object] | None = None,
+    timeout: float = 180,
+) -> Attempt:
+    """Make an attempt at a picture."""
+    rung = Rung(resolution=resolution, timeout=timeout, stall=30, price=None)
+    task = Task(
+        key="0" * 32,
+        job="hero",
+        model=model,
+        prompt=prompt,
+        ratio=ratio,
+        sample=1,
+        variables=(),
+        references=references,
+        extra=extra or {},
+        rungs=(rung,),
+        name="a",
+    )
+    return Attempt(id=1, task=task, rung=rung)
+
+
+@cache
+def picture(side: int = 1024, colour: int = 0) -> bytes:
+    """Make a small file of a square picture; 1024 pixels are what `attempt` asks for, fewer than 700 are not."""
+    stream = BytesIO()
+    Image.new("L", (side, side), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def image(data: bytes, **more: object) -> dict[str, object]:
+    """Make a part that holds an image."""
+    return {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}, **more}
+
+
+def text(words: str, **more: object) -> dict[str, object]:
+    """Make a part that holds text."""
+    return {"text": words, **more}
+
+
+def document(*parts: object, reason: str | None = "STOP", **more: object) -> dict[str, object]:
+    """Make an answer of one candidate."""
+    candidate: dict[str, object] = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
+    if reason is not None:
+        candidate["finishReason"] = reason
+    return {"candidates": [candidate], **more}
+
+
+def received(reader: Reader, data: bytes, cuts: tuple[int, ...] = ()) -> tuple[list[bytes], list[Received]]:
+    """Feed an answer in pieces; give each image's bytes (none for worthless ones) and how they were found."""
+    files: list[bytes] = []
+    faults: list[str | None] = []
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    events = [event for a, b in pairwise(places) for event in reader.feed(data[a:b])]
+    for event in [*events, *reader.finish()]:
+        match event:
+            case ImageStarted(index):
+                assert index == len(files) == len(faults)
+                files.append(b"")
+            case ImageBytes(piece):
+                files[-1] += piece
+            case ImageEnded(fault):
+                faults.append(fault)
+    assert len(files) == len(faults)
+    found = [_look(file, fault) for file, fault in zip(files, faults, strict=True)]
+    return [b"" if fault else file for file, fault in zip(files, faults, strict=True)], found
+
+
+def _look(data: bytes, fault: str | None) -> Received:
+    if fault:
+        return Received(picture=None, fault=fault)
+    inspector = Inspector()
+    inspector.feed(data)
+    try:
+        return Received(picture=inspector.result(), fault=None)
+    except ImageError as error:
+        return Received(picture=None, fault=str(error))
+
+
+def judged(
+    answer: object, *, cuts: tuple[int, ...] = (), length: int | None = None, asked: Attempt | None = None
+) -> Choice | Failure:
+    """Judge an answer, given as bytes or as a value, of which only `length` bytes may have come."""
+    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    reader = Gemini(omit_size=lambda _model: False).reader()
+    _, images = received(reader, data[:length], cuts)
+    return reader.judge(asked or attempt(), images)

@@ -1,0 +1,175 @@
+"""The skim reads any JSON as json.loads does, however it is cut, without holding its long strings."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchbanana.providers.jsonskim import Bounds, Skim
+
+Seen = tuple[object, bool, str | None, dict[int, bytes], list[int]]
+
+
+def skimmed(data: bytes, cuts: list[int], bounds: Bounds | None = None) -> Seen:
+    """Feed a document in pieces; give its rest, whether it is complete, its fault, the strings and the closed ones."""
+    skim = Skim(lambda container, key: (container, key) == ("big", "data"), bounds or Bounds())
+    strings: dict[int, bytes] = {}
+    closed: list[int] = []
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    for start, end in pairwise(places):
+        for piece in skim.feed(data[start:end]):
+            strings[piece.index] = strings.get(piece.index, b"") + piece.data
+            closed += [piece.index] if piece.last else []
+    return skim.document(), skim.complete, skim.fault, strings, closed
+
+
+CUTS = st.lists(st.integers(0, 400), max_size=20)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+KEYS = TEXTS | st.sampled_from(["big", "data"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+VALUES = st.recursive(
+    SCALARS | st.fixed_dictionaries({"big": st.fixed_dictionaries({"data": TEXTS})}),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=15,
+)
+DOCUMENTS = st.lists(VALUES, max_size=4) | st.dictionaries(KEYS, VALUES, max_size=4)
+
+
+def with_numbers(value: object, strings: list[str], container: str = "", key: str = "") -> object:
+    """Replace the chosen strings of a parsed document by their numbers, as the skim should."""
+    if isinstance(value, dict):
+        return {name: with_numbers(inner, strings, key, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(inner, strings, container, key) for inner in value]
+    if isinstance(value, str) and (container, key) == ("big", "data"):
+        strings.append(value)
+        return len(strings) - 1
+    return value
+
+
+@given(document=DOCUMENTS, cuts=CUTS, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]), tail=st.binary())
+def test_it_reads_what_json_reads(
+    document: object, cuts: list[int], ascii_only: bool, indent: int | None, tail: bytes
+) -> None:
+    data = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
+    strings: list[str] = []
+    expected = with_numbers(document, strings)
+    rest, complete, fault, found, closed = skimmed(data + tail, cuts, Bounds(streams=1000))
+    assert (rest, complete, fault) == (expected, True, None)
+    assert [found[index].decode() for index in sorted(found)] == strings
+    assert closed == list(range(len(strings)))
+
+
+@given(document=DOCUMENTS, cuts=CUTS, length=st.integers(0, 300), ascii_only=st.booleans())
+def test_what_came_of_a_broken_document_can_be_read(
+    document: object, cuts: list[int], length: int, ascii_only: bool
+) -> None:
+    data = json.dumps(document, ensure_ascii=ascii_only).encode()
+    data = data[: min(length, len(data) - 1)]
+    rest, complete, fault, found, _ = skimmed(data, cuts)
+    assert (complete, fault) == (False, None)
+    assert isinstance(rest, list | dict) or not data
+    strings: list[str] = []
+    with_numbers(document, strings)
+    assert all(strings[index].encode().startswith(came) for index, came in found.items())
+
+
+@pytest.mark.parametrize(
+    ("data", "rest"),
+    [
+        (b'{"a":1,"b', {"a": 1}),
+        (b'{"a":true', {}),
+        (b'{"a":[1,2,3', {"a": [1, 2]}),
+        (b'{"a":"b","c":"d', {"a": "b"}),
+        (b'{"big":{"data":"AAAA', {"big": {"data": 0}}),
+        (b'[{"a":{}},{"b":', [{"a": {}}, {}]),
+        (b"", None),
+    ],
+)
+def test_a_broken_document_keeps_every_value_that_was_whole(data: bytes, rest: object) -> None:
+    assert skimmed(data, [])[0] == rest
+
+
+JSONISH = st.lists(
+    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"u00e9", b"1",
+                     b"null", b'"big":', b'{"data":"', b" ", b"\n", b"\\/", b"\xc3", b"\xa9",
+                     b"\xef\xbb\xbf", b"x" * 30]),
+    max_size=40,
+).map(b"".join)  # fmt: skip
+TIGHT = Bounds(depth=4, rest=60, text=20, streams=2)
+
+
+@given(
+    data=JSONISH | st.binary(max_size=60), cuts=CUTS, prefix=st.sampled_from([b"", b"{", b'{"big":{"data":"', b'["'])
+)
+def test_how_any_bytes_were_cut_never_shows(data: bytes, cuts: list[int], prefix: bytes) -> None:
+    data = prefix + data
+    every = list(range(len(data)))
+    for bounds in (Bounds(), TIGHT):
+        assert skimmed(data, [], bounds) == skimmed(data, every, bounds) == skimmed(data, cuts, bounds)
+
+
+@pytest.mark.parametrize(
+    ("escaped", "plain"),
+    [
+        (rb"a\/b\n\r\t\b\f\"\\", b'a/b\n\r\t\b\f"\\'),
+        (rb"\\/\\n", rb"\/\n"),
+        (rb"\u003d\u00e9", "=é".encode()),
+        (rb"\ud83d\ude00", "😀".encode()),
+        (rb"\\ud83d", rb"\ud83d"),
+        (rb"\q\u12", rb"\q\u12"),
+        (rb"\\" * 20 + rb"\u00e9", b"\\" * 20 + "é".encode()),
+    ],
+)
+@given(cuts=CUTS)
+def test_escapes_of_a_chosen_string_are_undone_even_when_cut(escaped: bytes, plain: bytes, cuts: list[int]) -> None:
+    assert skimmed(b'{"big":{"data":"' + escaped + b'"}}', cuts)[3] == {0: plain}
+
+
+@given(cuts=CUTS)
+def test_a_long_text_keeps_its_beginning(cuts: list[int]) -> None:
+    rest, *_ = skimmed(rb'{"note":"' + b"\\u0041" * 50 + b'","next":"' + b"b" * 20 + b'"}', cuts, Bounds(text=20))
+    assert rest == {"note": "AAA…", "next": "b" * 20}
+
+
+def test_memory_is_bounded_whatever_the_strings_are() -> None:
+    skim = Skim(lambda container, _key: container == "big")
+    for head in (b'{"big":{"data":"', b'"},"thoughtSignature":"', b'","\\'):
+        skim.feed(head)
+        for _ in range(50):
+            skim.feed(b"A" * 65536)
+        assert len(skim._rest) < 300_000
+        assert len(skim._held) == 0
+
+
+def test_further_chosen_strings_are_passed_over() -> None:
+    document = [{"big": {"data": "a"}}, {"big": {"data": "b"}}, 3]
+    rest, complete, _, strings, _ = skimmed(json.dumps(document).encode(), [], Bounds(streams=1))
+    assert rest == [{"big": {"data": 0}}, {"big": {"data": None}}, 3]
+    assert complete
+    assert strings == {0: b"a"}
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"<html>", "not JSON"),
+        (b"upstream error", "not JSON"),
+        (b'"text"', "not JSON"),
+        (b"[" * 65, "JSON nested more than 64 deep"),
+        (b"[}", "JSON with brackets that do not match"),
+        (b"[" + b"1," * 600, "JSON with more than 1000 bytes beside its images"),
+    ],
+)
+def test_what_is_no_document_is_a_fault(data: bytes, fault: str) -> None:
+    skim = Skim(lambda _container, _key: False, Bounds(rest=1000))
+    assert skim.feed(data) == []
+    assert (skim.fault, skim.complete) == (fault, False)
+    assert skim.head == data[:512]
+
+
+def test_a_document_that_only_looks_like_one_reads_as_nothing() -> None:
+    rest, complete, fault, *_ = skimmed(b"{a: 1}", [])
+    assert (rest, complete, fault) == (None, True, None)

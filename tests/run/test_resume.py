@@ -1,0 +1,131 @@
+"""Running again is resuming: what is paid is kept, what is made is not asked for again."""
+
+from pathlib import Path
+
+from batchbanana.sandbox.running import in_thread
+from tests.support.program import Job, command, manifest
+
+
+def test_a_run_makes_every_image_and_a_second_one_sends_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(6))
+        first = job.run()
+        assert (first.code, first.json["done"], first.json["attempts"]) == (0, 6, 6)
+        before = {path: path.read_bytes() for path in job.output.rglob("*.jp*g")} | {
+            path: path.read_bytes() for path in job.output.glob("metadata.jsonl")
+        }
+        assert len(before) == 7
+        second = job.run()
+        assert (second.code, second.json["done"], second.json["attempts"]) == (0, 6, 0)
+        assert {path: path.read_bytes() for path in before} == before
+        assert sandbox.bill()["requests"] == 6
+        job.check()
+
+
+def test_killed_in_the_middle_it_goes_on_and_buys_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> None:
+    with in_thread({"latency": 0.15}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(40, limits={"concurrency": 4}))
+        job.kill(lambda: sandbox.bill()["billed"] >= 10)
+        job.kill(lambda: sandbox.bill()["billed"] >= 22)
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (0, 40)
+        bought = sandbox.bill()["billed"]
+        assert 40 <= bought <= 40 + 2 * 4
+        assert bought - 40 <= ended.json["possibly_billed"] <= 2 * 4
+        job.check()
+        assert job.run().json["attempts"] == 0
+        assert sandbox.bill()["billed"] == bought
+
+
+def test_rewriting_the_manifest_without_changing_what_it_asks_for_sends_nothing(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(3))
+        job.run()
+        job.manifest.write_text("# a comment\n" + job.manifest.read_text())
+        assert job.run().json["attempts"] == 0
+        job.write(dict(reversed(list(manifest(3, timeouts={"1K": 99}).items()))))
+        assert job.run().json["attempts"] == 0
+        assert sandbox.bill()["requests"] == 3
+
+
+def test_a_grown_manifest_makes_only_what_is_new(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(3))
+        job.run()
+        job.write(manifest(5))
+        ended = job.run()
+        assert (ended.json["tasks"], ended.json["done"], ended.json["attempts"]) == (5, 5, 2)
+
+
+def test_the_same_request_in_two_cells_is_bought_once(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        twice = manifest(3)
+        twice["jobs"] = [*twice["jobs"], {"id": "again", "prompt": "A mug, number 2"}]  # type: ignore[misc]
+        job = Job(tmp_path, sandbox.url, twice)
+        ended = job.run()
+        assert (ended.json["tasks"], ended.json["done"]) == (3, 3)
+        assert sandbox.bill()["requests"] == 3
+
+
+def test_a_paid_image_left_in_the_spool_is_brought_home_and_not_bought_again(tmp_path: Path) -> None:
+    """As if the run had died between the rename in the spool and the ledger's commit."""
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        job.run()
+        [record] = job.records
+        ready = job.output / ".batchbanana/spool" / f"1.0.{record['sha256']}.ready"
+        image = job.output / record["file_name"]
+        ready.hardlink_to(image)
+        image.unlink()
+        _forget_outcome(job)
+        ended = job.run()
+        assert (ended.code, ended.json["done"], ended.json["attempts"]) == (0, 1, 0)
+        assert "brought home" in ended.err
+        assert sandbox.bill()["requests"] == 1
+        job.check()
+        assert job.records[0]["sha256"] == record["sha256"]
+
+
+def _forget_outcome(job: Job) -> None:
+    import json
+    import sqlite3
+
+    record = job.records[0]
+    errand = {name: record[name] for name in ("key", "job", "prompt", "variables", "model", "ratio", "resolution", "sample")}
+    errand |= {"rung": record["resolution"], "name": record["file_name"].removeprefix("images/").rsplit(".", 1)[0]}
+    db = sqlite3.connect(job.output / ".batchbanana/ledger.db")
+    with db:
+        db.execute("DELETE FROM outcomes")
+        db.execute("UPDATE attempts SET result = NULL, billed = NULL, cost = NULL, errand = ?", (json.dumps(errand),))
+    db.close()
+
+
+def test_images_without_a_ledger_are_never_bought_again_silently(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        job.run()
+        for path in (job.output / ".batchbanana").glob("ledger.db*"):
+            path.unlink()
+        ended = job.run()
+        assert ended.code == 14
+        assert "verify --repair" in ended.err
+        assert sandbox.bill()["requests"] == 2
+
+
+def test_a_foreign_file_under_a_final_name_is_left_alone_and_the_paid_image_kept(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        plan = command("plan", str(job.manifest), "--csv").out.splitlines()[1].split(",")
+        foreign = job.output / "images" / f"{plan[7]}.jpg"
+        job.run("--limit", "0")  # so that there is a ledger
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_bytes(b"mine")
+        ended = job.run()
+        assert ended.code == 13
+        assert "move it away" in ended.err
+        assert foreign.read_bytes() == b"mine"
+        assert job.run().json["attempts"] == 0
+        foreign.unlink()
+        assert job.run().json["done"] == 2
+        assert sandbox.bill()["billed"] == 2
+        job.check()
