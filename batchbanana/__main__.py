@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from batchbanana.cli import main as cli  # noqa: PLC0415 -- the fault of an import must still end in an exit code
+    from batchbanana.cli import main as cli
 
     sys.exit(cli())
 

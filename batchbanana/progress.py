@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TextIO
+from typing import Never, TextIO
 
 from tqdm import tqdm
 
@@ -59,7 +59,7 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(text, file=self._stream, flush=True)  # noqa: T201 -- this module prints
+        print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to put away."""
@@ -112,10 +112,9 @@ class Lines(Silent):
         seconds = max(now - self._began, 1e-3)
         left = (self._total - ended) * seconds / max(1, ended)
         others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._ends.items()) if outcome != "done")
-        return (
-            f"{ended} of {self._total} in this run, {60 * ended / seconds:.0f} a minute, ${usd(self._spent().settled):.2f}, "
-            f"about {left / 60:.0f} min left" + (f"; {others}" if others else "")
-        )
+        spent = usd(self._spent().settled)
+        line = f"{ended} of {self._total} in this run, {60 * ended / seconds:.0f} a minute, ${spent:.2f}"
+        return f"{line}, about {left / 60:.0f} min left" + (f"; {others}" if others else "")
 
 
 class Bar(Silent):
@@ -123,7 +122,7 @@ class Bar(Silent):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         self._spent: Callable[[], Money] = Money
         self._ends: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()

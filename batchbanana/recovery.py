@@ -1,4 +1,4 @@
-"""What a run does first: bring home the images that a dead run left in the spool, and write off what it left in flight."""
+"""What a run does first: bring home the images that a dead run left in the spool, write off what was in flight."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -165,8 +165,8 @@ class Runner:
             self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
         elif grant is Grant.POSSIBLY_BILLED:
             reason = (
-                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; compare with the "
-                "provider's invoice, then raise max_possibly_billed to go on"
+                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; "
+                "compare with the provider's invoice, then raise max_possibly_billed to go on"
             )
             self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
         return grant is Grant.GRANTED

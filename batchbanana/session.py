@@ -144,7 +144,7 @@ def _caps(order: Order) -> Caps:
     return Caps(max_cost=limits.max_cost, max_possibly_billed=possibly)
 
 
-async def _work(  # noqa: PLR0913 -- what the pool is put together from
+async def _work(
     order: Order, ledger: Ledger, spool: Spool, shelf: Shelf, console: Console, found: Recovered
 ) -> tuple[Runner, Feed]:
     """Put the pool together and let it work, under the eye of the signals."""
@@ -231,9 +231,7 @@ async def _note_end(ledger: Ledger, summary: Summary) -> None:
         await ledger.do(lambda store: store.end_run(summary.to_json()))
 
 
-def _summarise(  # noqa: PLR0913 -- a summary draws on everything
-    order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int
-) -> Summary:
+def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int) -> Summary:
     end = runner.stopped or runner.trouble
     spent = ledger.money
     return Summary(

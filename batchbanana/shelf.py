@@ -6,12 +6,13 @@ An answer that has just come and an image that a dead run left in the spool go t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
 from batchbanana.images import mismatch
-from batchbanana.ledger import Ending, Ledger, Settlement
+from batchbanana.ledger import Ending, Ledger, Settlement, Store
 from batchbanana.record import Errand, Made, image_record
 from batchbanana.spool import Spool
 from batchbanana.task import Billed, Outcome, Picture, StoredImage
@@ -62,6 +63,7 @@ class Shelf:
         self._spool = spool
         self._ledger = ledger
         self._disk = CapacityLimiter(THREADS)
+        self._placed: set[str] = set()  # names given in this run whose rows may not be committed yet
 
     async def put(self, parcel: Parcel) -> Outcome:
         """Carry an image from the spool to its final name and into the ledger; run it shielded from cancellation.
@@ -71,7 +73,7 @@ class Shelf:
             OSError: the disk refuses; it stays in the spool likewise.
             LedgerError, DiskError: the ledger cannot be written; likewise.
         """
-        files = await to_thread.run_sync(self._publish, parcel, limiter=self._disk)
+        files = await self._find_place(parcel)
         main, picture = parcel.images[0], parcel.images[0].picture
         outcome, note = judge(parcel.errand, picture)
         made = Made(
@@ -99,18 +101,29 @@ class Shelf:
         await self._ledger.settle(
             Settlement(attempt=parcel.attempt, result="image", billed=parcel.billed, cost=parcel.cost, ending=ending)
         )
+        self._placed.difference_update(files)
         await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
         return outcome
 
-    def _publish(self, parcel: Parcel) -> list[str]:
-        files = [
-            str(final_name(parcel.errand, image.picture, rank, parcel.attempt if parcel.replaces else None))
-            for rank, image in enumerate(parcel.images)
-        ]
+    async def _find_place(self, parcel: Parcel) -> list[str]:
+        """Link the images to their names; where another task's image has the name, to a longer one."""
+        for marks in ("", f"_{parcel.errand.key}"):
+            files = [final_name(parcel, rank, marks) for rank in range(len(parcel.images))]
+            taken = await to_thread.run_sync(self._publish, parcel, files, limiter=self._disk)
+            if taken is None:
+                self._placed.update(files)
+                return files
+            # Eight digits of the key tell two tasks of a name apart almost always, and all of its digits always do.
+            if taken not in self._placed and not await self._ledger.do(partial(Store.owns, file=taken)):
+                break
+        raise ConflictError(f"{taken} is there already and is not this image; move it away and run again")
+
+    def _publish(self, parcel: Parcel, files: Sequence[str]) -> str | None:
+        """Link each image to its name; gives the first name that another file has."""
         for image, file in zip(parcel.images, files, strict=True):
             if not self._spool.publish(image.path, Path(file)):
-                raise ConflictError(f"{file} is there already and is not this image; move it away and run again")
-        return files
+                return file
+        return None
 
     def _tidy(self, parcel: Parcel) -> None:
         for image in parcel.images:
@@ -119,13 +132,13 @@ class Shelf:
             self._spool.set_aside(parcel.replaces)
 
 
-def final_name(errand: Errand, picture: Picture, rank: int, attempt: int | None) -> PurePosixPath:
+def final_name(parcel: Parcel, rank: int, marks: str) -> str:
     """Give an image's name relative to the job directory.
 
     Extras stand outside `images/`, because readers of `metadata.jsonl` want a line for every file there. An image that
     replaces another bears its attempt's number, so that both can stand until the ledger knows the new one.
     """
     folder = "extras" if rank else "images"
-    marks = f"_x{rank}" if rank else ""
-    marks += f"_r{attempt}" if attempt is not None else ""
-    return PurePosixPath(folder) / f"{errand.name}{marks}{picture.ending}"
+    marks += f"_x{rank}" if rank else ""
+    marks += f"_r{parcel.attempt}" if parcel.replaces is not None else ""
+    return f"{folder}/{parcel.errand.name}{marks}{parcel.images[rank].picture.ending}"

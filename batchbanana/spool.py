@@ -124,9 +124,13 @@ class Part:
         self._files.sync_folder(ready.parent)
         return ready, digest
 
+    def close(self) -> None:
+        """Stop writing; the file stays what it is."""
+        self._handle.close()
+
     def discard(self) -> None:
         """Forget the file; harmless after `keep`."""
-        self._handle.close()
+        self.close()
         self._files.unlink(self.path)
 
 

@@ -1,4 +1,4 @@
-"""How a job stands, by walking its plan against the ledger: what is made, what is missing, what that costs and takes."""
+"""How a job stands, by walking its plan against the ledger: what is made and missing, what that costs and takes."""
 
 from collections import Counter
 from collections.abc import Iterator

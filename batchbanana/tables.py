@@ -81,8 +81,8 @@ def _price(found: Survey) -> str:
 
 
 def axes_text(axes: Iterable[tuple[str, int]]) -> str:
-    """Write axes as `3 prompts × 2 ratios`; those with a single value are left out."""
-    return " × ".join(f"{count} {name}" for name, count in axes if count > 1) or "1"
+    """Write axes as `3 prompt x 2 ratio`; those with a single value are left out."""
+    return " x ".join(f"{count} {name}" for name, count in axes if count > 1) or "1"
 
 
 def span(seconds: float) -> str:
@@ -95,14 +95,12 @@ def span(seconds: float) -> str:
 
 def summary_text(summary: Summary) -> str:
     """Tell a run's end to a person, the last line saying what to do next."""
-    parts = [f"{summary.done} done"]
-    for name in ("degraded", "mismatch", "refused", "failed", "pending"):
-        if count := getattr(summary, name):
-            parts.append(f"{count} {name}")
+    others = ("degraded", "mismatch", "refused", "failed", "pending")
+    parts = [f"{summary.done} done"] + [f"{count} {name}" for name in others if (count := getattr(summary, name))]
+    spent = f"this run ${summary.run_cost_usd:.2f}, the job ${summary.cost_usd:.2f} so far"
     lines = [
         f"{', '.join(parts)} of {summary.tasks} in {summary.output}",
-        f"{summary.attempts} requests in {span(summary.seconds)}; this run ${summary.run_cost_usd:.2f}, "
-        f"the job ${summary.cost_usd:.2f} so far",
+        f"{summary.attempts} requests in {span(summary.seconds)}; {spent}",
     ]
     if summary.possibly_billed:
         lines.append(
@@ -119,11 +117,11 @@ def summary_text(summary: Summary) -> str:
 def status_text(data: dict[str, object]) -> str:
     """Tell a job's state to a person."""
     names = ("done", "degraded", "mismatch", "refused", "failed", "pending")
+    possible = f"possibly billed ${data['possibly_billed_usd']:.2f} ({data['possibly_billed']} attempts)"
     lines = [
         f"{data['name']}: {data['tasks']} tasks",
         ", ".join(f"{data[name]} {name}" for name in names if data[name] or name in {"done", "pending"}),
-        f"settled ${data['cost_usd']:.2f}, reserved ${data['reserved_usd']:.2f}, "
-        f"possibly billed ${data['possibly_billed_usd']:.2f} ({data['possibly_billed']} attempts)",
+        f"settled ${data['cost_usd']:.2f}, reserved ${data['reserved_usd']:.2f}, {possible}",
     ]
     if data.get("running"):
         left = data["seconds_left"]

@@ -159,7 +159,7 @@ def test_a_file_that_is_no_ledger_or_a_newer_one_is_refused_and_left_alone(tmp_p
             db.execute("PRAGMA application_id = 1650552417" if "user_version" in statement else statement)
             db.execute(statement if "PRAGMA" in statement else "SELECT 1")
         db.close()
-        with pytest.raises(LedgerError, match="newer|not a batchbanana ledger"):
+        with pytest.raises(LedgerError, match=r"newer|not a batchbanana ledger"):
             Store.open(path, Caps())
 
 
@@ -273,6 +273,5 @@ def test_a_disk_that_refuses_metadata_is_told_as_a_disk_fault(tmp_path: Path) ->
         async with Ledger(tmp_path, opened(tmp_path)) as ledger:
             with pytest.raises(DiskError, match="cannot be written"):
                 await ledger.begin(sending(1))
-                await ledger.settle(image(1))
 
     anyio.run(main)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from batchbanana.errors import Exit
 from batchbanana.policy import (
+    GATE_SPREAD,
     MAX_TIMEOUTS,
     Decision,
     GiveUp,
@@ -70,7 +71,7 @@ def test_what_is_not_the_tasks_fault_never_fails_it(kind: FailureKind) -> None:
 
 def test_a_rate_limit_holds_everybody_back_for_at_least_the_hint_and_at_most_a_fifth_more() -> None:
     decision = follow(FailureKind.RATE_LIMITED, 1, hint=55.2)
-    assert decision == Retry(floor=55.2, spread=pytest.approx(11.04), gate=True)
+    assert decision == Retry(floor=55.2, spread=55.2 * GATE_SPREAD, gate=True)
 
 
 def test_a_rate_limit_without_hint_waits_from_15_to_120_seconds() -> None:
@@ -88,7 +89,9 @@ def test_a_rate_limit_without_hint_waits_from_15_to_120_seconds() -> None:
         (FailureKind.NO_IMAGE, [1, 2]),
     ],
 )
-def test_other_waits_are_spread_over_the_whole_range_and_double_up_to_a_cap(kind: FailureKind, ceilings: list[int]) -> None:
+def test_other_waits_are_spread_over_the_whole_range_and_double_up_to_a_cap(
+    kind: FailureKind, ceilings: list[int]
+) -> None:
     decisions = [follow(kind, times) for times in range(1, len(ceilings) + 1)]
     assert decisions == [Retry(floor=0, spread=ceiling) for ceiling in ceilings]
 
@@ -138,7 +141,11 @@ def test_a_history_read_from_the_ledger_is_the_history_that_was_lived(results: l
         if result != "lost":
             lived = remember(lived, FailureKind(result), rungs)
     recalled = recall(results, rungs)
-    assert (recalled.rung, recalled.timeouts, recalled.timeouts_here) == (lived.rung, lived.timeouts, lived.timeouts_here)
+    assert (recalled.rung, recalled.timeouts, recalled.timeouts_here) == (
+        lived.rung,
+        lived.timeouts,
+        lived.timeouts_here,
+    )
     assert recalled.lost == results.count("lost")
 
 

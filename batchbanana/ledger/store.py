@@ -359,6 +359,10 @@ class Store:
             for key in ended.keys() | results.keys()
         }
 
+    def owns(self, file: str) -> bool:
+        """Whether a file, relative to the job directory, is the image of some task."""
+        return self._db.execute("SELECT 1 FROM outcomes WHERE file = ?", (file,)).fetchone() is not None
+
     def count_outcomes(self) -> dict[Outcome, int]:
         """Count the ledger's outcomes, whether or not their tasks are still in the manifest."""
         rows = self._db.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome")

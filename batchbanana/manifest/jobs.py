@@ -23,16 +23,16 @@ def read_jobs(section: Section, top: Settings, context: Context) -> tuple[Job, .
     node = section.get("jobs")
     if node is None:
         if "jobs" not in section:
-            section.fault("jobs", "the manifest has no `jobs`: add a list with an `id` and a `prompt` for each")
+            section.fault("jobs", "the manifest has no `jobs`: add a list with a `prompt` for each")
         return ()
     if not isinstance(node, List) or not node.items:
-        section.fault("jobs", "`jobs` must be a list with an `id` and a `prompt` for each job")
+        section.fault("jobs", "`jobs` must be a list with a `prompt` for each job")
         return ()
     jobs: list[Job] = []
     seen: dict[str, int] = {}
-    for item in node.items:
+    for number, item in enumerate(node.items, 1):
         entry = Section(item, "a job", JOB_KEYS, context.faults)
-        id_ = _read_id(entry)
+        id_ = _read_id(entry, number)
         if id_ in seen:
             entry.fault("id", f"the id `{id_}` stands here and in line {seen[id_]}: rename one job")
         seen.setdefault(id_, entry.line("id"))
@@ -41,12 +41,11 @@ def read_jobs(section: Section, top: Settings, context: Context) -> tuple[Job, .
     return tuple(jobs)
 
 
-def _read_id(entry: Section) -> str:
+def _read_id(entry: Section, number: int) -> str:
+    """Read a job's id; one that is left out is made from the job's place."""
     id_ = entry.scalar("id")
     if id_ is None:
-        if "id" not in entry and entry.names:
-            entry.fault("id", "a job has no `id`: give it a short name such as `hero`")
-        return f"the job in line {entry.base}"  # never shown as an id, since there is a fault
+        return f"job-{number}"
     if problem := name_problem(id_.text):
         entry.fault("id", f"the id `{shorten(id_.text)}` {problem}: give the job a plain name such as `hero`")
     return id_.text

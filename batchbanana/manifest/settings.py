@@ -14,6 +14,7 @@ from batchbanana.models import DEFAULT, edge
 from batchbanana.names import DEFAULT as DEFAULT_NAME
 
 # What may stand at the top or in a job.
+MADE_OF_THE_TASK = {"contents", "model"}  # of the request's body; a task's key rests on them
 SHARED_KEYS = ("model", "ratio", "resolution", "samples", "references", "fallback", "timeouts", "extra", "images")
 AUTO = "auto"  # the ratio that is left to the model
 TIMEOUT = 360.0  # seconds, for a size that has none of its own
@@ -58,7 +59,7 @@ def read_settings(section: Section, inherited: Settings) -> Settings:
         fallback=_fallback(section, inherited),
         timeouts=timeouts,
         stall=stall,
-        extra={**inherited.extra, **free_mapping(section, "extra")},
+        extra={**inherited.extra, **_extra(section)},
         images=_images(section) or inherited.images,
     )
 
@@ -139,6 +140,14 @@ def free_mapping(section: Section, key: str) -> dict[str, object]:
         return {}
     _refuse_endless(section, key, node)
     return cast("dict[str, object]", plain(node))
+
+
+def _extra(section: Section) -> dict[str, object]:
+    """Read what is merged into the request's body; what the task itself makes of it is not the user's to set."""
+    extra = free_mapping(section, "extra")
+    for key in sorted(MADE_OF_THE_TASK & extra.keys()):
+        section.fault("extra", f"`extra` sets `{key}`, which is made from the task: take it out")
+    return extra
 
 
 def _refuse_endless(section: Section, key: str, node: Node) -> None:

@@ -1,18 +1,21 @@
 """What the server does, and what becomes of the task, the money and the exit code: a row a behaviour."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import KEY, Job, manifest
+from tests.support.program import KEY, Job, command, manifest
 
 QUICK = {"timeouts": {"512": 1, "1K": 1, "2K": 1, "4K": 1, "stall": 1}}
 
 
-def one(tmp_path: Path, then: dict[str, object], when: dict[str, object] | None = None, **more: Any) -> tuple[Job, Any, Any]:
+def one(
+    tmp_path: Path, then: Mapping[str, object], when: Mapping[str, object] | None = None, **more: Any
+) -> tuple[Job, Any, Any]:
     """Run a job of one task against a sandbox with one rule; gives the job, how it ended, and the bill."""
     script = {"latency": 0.0, "faults": [{"when": when or {}, "then": then}]}
     with in_thread(script) as sandbox:
@@ -91,7 +94,9 @@ def test_a_refusal_is_told_as_one(tmp_path: Path, then: dict[str, object], tries
      {"error": "gateway_timeout"}],
     ids=str,
 )  # fmt: skip
-def test_what_never_answers_times_out_twice_and_ends_as_possibly_billed(tmp_path: Path, then: dict[str, object]) -> None:
+def test_what_never_answers_times_out_twice_and_ends_as_possibly_billed(
+    tmp_path: Path, then: dict[str, object]
+) -> None:
     _, ended, bill = one(tmp_path, then)
     assert (ended.code, ended.json["failed"], ended.json["attempts"]) == (3, 1, 2), ended.err
     assert ended.json["possibly_billed"] == 2
@@ -128,7 +133,9 @@ def test_without_fallback_4k_that_never_answers_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("then", "note"), [({"size": "512"}, "512"), ({"ratio": "16:9"}, "ratio"), ({"pixels": [1000, 700]}, "ratio")], ids=str
+    ("then", "note"),
+    [({"size": "512"}, "512"), ({"ratio": "16:9"}, "ratio"), ({"pixels": [1000, 700]}, "ratio")],
+    ids=str,
 )
 def test_an_image_that_is_not_what_was_asked_is_kept_and_never_called_fine(
     tmp_path: Path, then: dict[str, object], note: str
@@ -158,9 +165,7 @@ def test_the_ending_follows_the_bytes_and_not_the_label(tmp_path: Path) -> None:
     assert job.records[0]["mime"] == "image/jpeg"
 
 
-@pytest.mark.parametrize(
-    "error", ["bad_key", "expired_key", "billing", "zero_quota", "credits"]
-)
+@pytest.mark.parametrize("error", ["bad_key", "expired_key", "billing", "zero_quota", "credits"])
 def test_what_only_a_person_can_mend_stops_at_once_and_fails_no_task(tmp_path: Path, error: str) -> None:
     script = {"faults": [{"when": {}, "then": {"error": error}}]}
     with in_thread(script) as sandbox:
@@ -199,7 +204,9 @@ def test_a_mixed_run_counts_every_task_once_and_makes_all_that_can_be_made(tmp_p
     with in_thread(script) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(8))
         ended = job.run()
-        counts = [ended.json[name] for name in ("tasks", "done", "degraded", "mismatch", "refused", "failed", "pending")]
+        counts = [
+            ended.json[name] for name in ("tasks", "done", "degraded", "mismatch", "refused", "failed", "pending")
+        ]
         assert counts == [8, 6, 0, 0, 1, 1, 0]
         assert ended.code == 3
         assert sandbox.bill()["requests"] == 6 + 1 + 3
@@ -213,8 +220,6 @@ def test_a_mixed_run_counts_every_task_once_and_makes_all_that_can_be_made(tmp_p
 
 def command_text(job: Job) -> str:
     """What a person reads at the end."""
-    from tests.support.program import command
-
     arguments = [word for word in job.arguments() if word != "--json"]
     return command(*arguments).err
 
@@ -222,7 +227,10 @@ def command_text(job: Job) -> str:
 def test_the_key_is_in_no_output_and_no_file(tmp_path: Path) -> None:
     """Whatever happens: the server even quotes it."""
     faults = [
-        {"when": {"prompt": "number 1", "first": 1}, "then": {"status": 400, "body": {"error": {"message": f"bad {KEY}"}}}},
+        {
+            "when": {"prompt": "number 1", "first": 1},
+            "then": {"status": 400, "body": {"error": {"message": f"bad {KEY}"}}},
+        },
         {"when": {"prompt": "number 2"}, "then": {"cut": 0.5}},
         {"when": {"prompt": "number 3"}, "then": {"error": "bad_key"}},
     ]

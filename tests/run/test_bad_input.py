@@ -16,7 +16,11 @@ JOB = "jobs:\n  - prompt: A {thing}\n    vars: {thing: [mug]}\n"
     [
         ("list.yaml", b"- a\n- b\n", "list.yaml:1: "),
         ("empty.yaml", b"", "empty.yaml"),
-        ("typo.yaml", b"modle: x\n" + JOB.encode(), "typo.yaml:1: the manifest has no key `modle`: did you mean `model`?"),
+        (
+            "typo.yaml",
+            b"modle: x\n" + JOB.encode(),
+            "typo.yaml:1: the manifest has no key `modle`: did you mean `model`?",
+        ),
         ("ratio.yaml", b"ratio: 16:10\n" + JOB.encode(), "ratio.yaml:1: "),
         ("size.yaml", b"resolution: 4k\n" + JOB.encode(), "4K"),
         ("variable.yaml", b"jobs:\n  - prompt: A {thing}\n    vars: {other: [x]}\n", "variable.yaml:2: "),

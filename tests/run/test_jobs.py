@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "done", "degraded"), [("demo.yaml", 4, 15, 3), ("products.yaml", 0, 16, 0), ("posters.csv", 0, 5, 0)]
+    ("name", "code", "done", "degraded"),
+    [("demo.yaml", 4, 15, 3), ("products.yaml", 0, 16, 0), ("posters.csv", 0, 5, 0)],
 )
 def test_a_shipped_manifest_makes_real_pictures_in_the_sandbox(
     tmp_path: Path, name: str, code: int, done: int, degraded: int
@@ -20,7 +21,7 @@ def test_a_shipped_manifest_makes_real_pictures_in_the_sandbox(
     ended = command("run", str(ROOT / "jobs" / name), "--sandbox", "--json", cwd=tmp_path)
     assert (ended.code, ended.json["done"], ended.json["degraded"]) == (code, done, degraded), ended.err
     output = tmp_path / ended.json["output"]
-    assert output == tmp_path / "output" / name.split(".")[0]
+    assert output == tmp_path / "output" / name.split(".", maxsplit=1)[0]
     records = [json.loads(line) for line in (output / "metadata.jsonl").read_text().splitlines()]
     assert len(records) == done + degraded
     for record in records:

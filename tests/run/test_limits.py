@@ -1,15 +1,19 @@
 """Limits on the wire: nobody comes back before the hint, no window holds more than told, a cap caps."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, manifest
+from tests.support.program import Job, manifest, until
 
 
-@pytest.mark.parametrize("hint", [{"error": "rate_minute", "retry_delay": 3}, {"error": "plain429", "retry_after": 3}], ids=str)
+@pytest.mark.parametrize(
+    "hint", [{"error": "rate_minute", "retry_delay": 3}, {"error": "plain429", "retry_after": 3}], ids=str
+)
 def test_nobody_asks_again_before_the_hint_has_passed_and_no_task_loses_an_attempt(
     tmp_path: Path, hint: dict[str, object]
 ) -> None:
@@ -29,9 +33,6 @@ def test_nobody_asks_again_before_the_hint_has_passed_and_no_task_loses_an_attem
 
 
 def test_a_retry_after_as_a_date_is_waited_for(tmp_path: Path) -> None:
-    from datetime import UTC, datetime, timedelta
-    from email.utils import format_datetime
-
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
     script = {"faults": [{"when": {"nth": [1]}, "then": {"error": "plain429", "retry_after": date}}]}
     with in_thread(script) as sandbox:
@@ -56,8 +57,6 @@ def test_requests_a_minute_hold_across_runs(tmp_path: Path) -> None:
         job = Job(tmp_path, sandbox.url, manifest(12))
         job.run("--rpm", "5", "--limit", "4")
         process = job.start("--rpm", "5")
-        from tests.support.program import until
-
         until(lambda: sandbox.bill()["requests"] >= 5)
         process.send_signal(15)
         process.communicate(timeout=30)

@@ -1,5 +1,7 @@
 """Running again is resuming: what is paid is kept, what is made is not asked for again."""
 
+import json
+import sqlite3
 from pathlib import Path
 
 from batchbanana.sandbox.running import in_thread
@@ -87,11 +89,10 @@ def test_a_paid_image_left_in_the_spool_is_brought_home_and_not_bought_again(tmp
 
 
 def _forget_outcome(job: Job) -> None:
-    import json
-    import sqlite3
-
     record = job.records[0]
-    errand = {name: record[name] for name in ("key", "job", "prompt", "variables", "model", "ratio", "resolution", "sample")}
+    errand = {
+        name: record[name] for name in ("key", "job", "prompt", "variables", "model", "ratio", "resolution", "sample")
+    }
     errand |= {"rung": record["resolution"], "name": record["file_name"].removeprefix("images/").rsplit(".", 1)[0]}
     db = sqlite3.connect(job.output / ".batchbanana/ledger.db")
     with db:
@@ -129,3 +130,26 @@ def test_a_foreign_file_under_a_final_name_is_left_alone_and_the_paid_image_kept
         assert job.run().json["done"] == 2
         assert sandbox.bill()["billed"] == 2
         job.check()
+
+
+def test_two_tasks_whose_names_meet_are_both_kept_under_names_of_their_own(tmp_path: Path) -> None:
+    """Eight digits of the key are 32 bits; here they are made to meet by hand."""
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2, images="{key}"))
+        names = [line.split(",")[7] for line in command("plan", str(job.manifest), "--csv").out.splitlines()[1:]]
+        job.run("--limit", "1")
+        [record] = job.records
+        other = next(name for name in names if name not in record["file_name"])
+        squatter = job.output / "images" / f"{other}.jpg"
+        (job.output / record["file_name"]).rename(squatter)
+        _rename_in_ledger(job, f"images/{other}.jpg")
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (0, 2), ended.err
+        assert len(list((job.output / "images").iterdir())) == 2
+
+
+def _rename_in_ledger(job: Job, file: str) -> None:
+    db = sqlite3.connect(job.output / ".batchbanana/ledger.db")
+    with db:
+        db.execute("UPDATE outcomes SET file = ?", (file,))
+    db.close()

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,6 @@ def test_a_second_interrupt_abandons_what_is_in_flight_and_writes_it_down(tmp_pa
         until(lambda: sandbox.bill()["requests"] >= 4)
         process.send_signal(signal.SIGINT)
         until(lambda: job.rows("SELECT count(*) FROM attempts")[0][0] == 4)
-        import time
-
         time.sleep(0.3)  # a person presses twice; two signals in one instant are one to the system
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)

@@ -88,7 +88,9 @@ class Job:
     def check(self) -> None:
         """Assert from the outside what must always hold between files, ledger and metadata."""
         on_disk = {str(path.relative_to(self.output)) for path in (self.output / "images").rglob("*") if path.is_file()}
-        ledger = {row[0]: row[1:] for row in self.rows("SELECT file, size, sha256 FROM outcomes WHERE file IS NOT NULL")}
+        ledger = {
+            row[0]: row[1:] for row in self.rows("SELECT file, size, sha256 FROM outcomes WHERE file IS NOT NULL")
+        }
         assert on_disk == set(ledger)
         for file, (size, digest) in ledger.items():
             data = (self.output / file).read_bytes()

@@ -1,0 +1,93 @@
+"""The commands. What goes wrong becomes one sentence on standard error and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from batchbanana import __version__
+from batchbanana.cli.options import EXIT_CODES
+from batchbanana.errors import BatchError, Exit
+
+# Module and short help of each command: a command is imported when it is called, so that `--help` and `--version` are
+# quick however much the commands need.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "plan": ("batchbanana.cli.plan", "Expand and price manifests; sends nothing."),
+    "run": ("batchbanana.cli.run", "Make what is missing. Running again is resuming."),
+    "status": ("batchbanana.cli.status", "Tell how a job stands."),
+    "models": ("batchbanana.cli.models", "Show what is known of the models."),
+    "sandbox": ("batchbanana.cli.sandbox", "Serve the local API, for trying out, rehearsals and tests."),
+}
+
+
+class _Commands(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their first lines."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def commands(*, debug: bool) -> None:
+    """Make images in bulk with the Nano Banana models.
+
+    A manifest (YAML or CSV) says what to make; running it again goes on where it stopped.
+    """
+    click.get_current_context().obj = debug
+
+
+def main() -> int:
+    """Run the command line and give its exit code."""
+    arguments = sys.argv[1:]
+    try:
+        result = commands.main(arguments, prog_name="batchbanana", standalone_mode=False)
+    except click.exceptions.Abort:
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        _say(f"batchbanana: {error.format_message()}; see 'batchbanana --help'")
+        return Exit.USAGE
+    except BatchError as error:
+        _say(str(error) if "\n" in str(error) else f"batchbanana: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has left; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.UNEXPECTED
+    except Exception as error:  # noqa: BLE001 -- the last resort: a sentence instead of a traceback
+        return _unexpected(error, debug="--debug" in arguments)
+    return result if isinstance(result, int) else Exit.MADE
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    else:
+        _say(f"batchbanana: an unexpected error ({type(error).__name__}: {error}); run with --debug and report it")
+    return Exit.UNEXPECTED
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,169 @@
+"""`batchbanana run`."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from batchbanana import tables
+from batchbanana.cli import options
+from batchbanana.cli.common import load_matrix, read_ledger, warn, with_options
+from batchbanana.errors import Exit, UsageError
+from batchbanana.estimate import estimate
+from batchbanana.feed import Selection
+from batchbanana.manifest import LimitSettings, Manifest
+from batchbanana.matrix import Matrix
+from batchbanana.models import Registry
+from batchbanana.progress import Bar, Lines, Silent
+from batchbanana.selection import accepts, outcomes
+from batchbanana.session import Order, check_prices, find_key, run
+from batchbanana.summary import Summary
+from batchbanana.survey import survey
+from batchbanana.transport import Endpoint
+
+ASK_TASKS = 100  # above so many tasks …
+ASK_MICRO_USD = 5_000_000  # … or $5, a person at a terminal is asked first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the command line says beyond manifests and limits; the names are those of the options."""
+
+    sandbox: bool
+    base_url: str | None
+    limit: int | None
+    only: tuple[str, ...]
+    retry: str
+    upgrade: bool
+    yes: bool
+    as_json: bool
+    quiet: bool
+
+
+@click.command("run", epilog=options.EXIT_CODES)
+@options.manifests
+@options.output
+@options.limits
+@options.max_tasks
+@click.option("--sandbox", is_flag=True, help="Use a local API that costs nothing, for this run.")
+@click.option("--base-url", metavar="URL", help="Where the API is.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N missing tasks.")
+@click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these: an axis, a variable, job or outcome.")
+@click.option("--retry", metavar="OUTCOMES", default="", help="Ask again: failed,refused,mismatch,degraded.")
+@click.option("--upgrade", is_flag=True, help="Ask again for what was made at a lower resolution.")
+@click.option("--yes", is_flag=True, help="Do not ask before a large run.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on standard output.")
+@click.option("--quiet", is_flag=True, help="Only what a person must know.")
+def command(
+    manifests: Sequence[Path],
+    *,
+    output: Path | None,
+    max_tasks: int,
+    concurrency: int | None,
+    rpm: int | None,
+    max_cost: int | None,
+    **chosen: Any,
+) -> int:
+    """Make what is missing. Running again goes on where it stopped."""
+    choices = Choices(**chosen)
+    limits = options.LimitOptions(concurrency=concurrency, rpm=rpm, max_cost=max_cost)
+    codes: list[int] = []
+    for path in manifests:
+        matrix = load_matrix(path, max_tasks)
+        folder = options.folder(matrix.manifest.name, output, len(manifests))
+        codes.append(_run_one(matrix, folder, with_options(matrix.manifest.limits, limits), choices))
+        if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
+            break
+    return max(codes, key=_weight)
+
+
+def _weight(code: int) -> int:
+    """Order exit codes of several manifests: a stop weighs more than failures, and these more than differences."""
+    return {Exit.MADE: 0, Exit.SOME_DIFFER: 1, Exit.SOME_FAILED: 2}.get(Exit(code), 3)
+
+
+def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
+    check_prices(matrix, limits)
+    selection = _selection(matrix, choices)
+    warn(matrix)
+    if not _agreed(matrix, folder, limits, yes=choices.yes):
+        raise click.exceptions.Abort
+    with _endpoint(matrix.manifest, choices) as endpoint:
+        order = Order(
+            matrix=matrix,
+            registry=Registry.builtin(),
+            output=folder,
+            limits=limits,
+            endpoint=endpoint,
+            selection=selection,
+        )
+        console = _console(quiet=choices.quiet)
+        try:
+            summary = anyio.run(partial(run, order, console))
+        finally:
+            console.close()
+    _tell(summary, as_json=choices.as_json)
+    return summary.exit_code
+
+
+def _tell(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(summary.to_json(), ensure_ascii=False))
+    else:
+        click.echo(tables.summary_text(summary), err=True)
+
+
+def _selection(matrix: Matrix, choices: Choices) -> Selection:
+    retry = outcomes(choices.retry) | (outcomes("degraded") if choices.upgrade else frozenset())
+    return Selection(retry=retry, accepts=accepts(choices.only, matrix), limit=choices.limit)
+
+
+@contextmanager
+def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
+    provider = manifest.provider
+    if provider.format != "gemini":
+        raise UsageError(f"provider.format: {provider.format} is not spoken yet; use gemini, which relays speak too")
+    if choices.sandbox:
+        # The sandbox brings Pillow and pydantic; a run without it should not pay for them.
+        from batchbanana.sandbox.running import in_process  # noqa: PLC0415 -- see above
+
+        if choices.base_url:
+            raise UsageError("--sandbox and --base-url exclude each other; leave one out")
+        with in_process(manifest.sandbox) as sandbox:
+            click.echo(
+                f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.", err=True
+            )
+            yield Endpoint.build(sandbox.url, provider.auth, "sandbox-key")
+        return
+    base = choices.base_url or provider.base_url
+    yield Endpoint.build(base, provider.auth, find_key(provider, os.environ))
+
+
+def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, *, yes: bool) -> bool:
+    """Show a large plan to a person and ask; without a terminal, say that a cap would be wise."""
+    if matrix.cells <= ASK_TASKS and estimate(matrix) <= ASK_MICRO_USD:
+        return True
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if limits.max_cost is None:
+            click.echo("No max_cost is set: only the size of the plan bounds what this run spends.", err=True)
+        return True
+    with read_ledger(folder) as store:
+        found = survey(matrix, store)
+    if found.missing <= ASK_TASKS and found.low <= ASK_MICRO_USD:
+        return True
+    click.echo(tables.plan_text(matrix, found, limits, str(folder)), err=True)
+    return click.confirm("Go?", err=True)
+
+
+def _console(*, quiet: bool) -> Silent:
+    if quiet:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,113 @@
+"""The spool: nothing false under a final name, nothing whole ever lost."""
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from batchbanana.errors import DiskError
+from batchbanana.spool import Files, Spool
+
+
+def opened(job: Path, files: Files | None = None) -> Spool:
+    spool = Spool(job, files)
+    spool.open()
+    return spool
+
+
+def ready(spool: Spool, data: bytes = b"picture", attempt: int = 1) -> tuple[Path, str]:
+    part = spool.part(attempt, 0, 1 << 20)
+    part.write(data)
+    return part.keep(0)
+
+
+def test_a_kept_file_has_its_true_size_and_its_hash_in_its_name(tmp_path: Path) -> None:
+    path, digest = ready(opened(tmp_path))
+    assert path.read_bytes() == b"picture"
+    assert digest == hashlib.sha256(b"picture").hexdigest()
+    assert path.name == f"1.0.{digest}.ready"
+
+
+def test_what_was_not_whole_is_dropped_at_the_next_start_and_what_was_is_found(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    path, digest = ready(spool, attempt=7)
+    half = spool.part(8, 0, 10)
+    half.write(b"half")
+    half.close()
+    [found] = opened(tmp_path).recover()
+    assert (found.path, found.attempt, found.rank, found.sha256, found.intact) == (path, 7, 0, digest, True)
+    assert [path.name for path in spool.folder.iterdir()] == [path.name]
+
+
+def test_a_ready_file_whose_bytes_changed_is_found_as_such(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    path, _ = ready(spool)
+    path.write_bytes(b"pictura")
+    assert [found.intact for found in spool.recover()] == [False]
+
+
+def test_publishing_twice_is_harmless_and_a_foreign_file_is_never_overwritten(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    path, _ = ready(spool)
+    assert spool.publish(path, Path("images/a/b.png"))
+    assert spool.publish(path, Path("images/a/b.png"))
+    (tmp_path / "images/c.png").write_bytes(b"foreign")
+    assert not spool.publish(path, Path("images/c.png"))
+    assert (tmp_path / "images/c.png").read_bytes() == b"foreign"
+    assert (tmp_path / "images/a/b.png").read_bytes() == b"picture"
+
+
+class NoHardLinks(Files):
+    """A file system such as exFAT."""
+
+    def link(self, source: Path, target: Path) -> None:
+        self._copy(source, target)
+
+
+def test_without_hard_links_it_is_the_same(tmp_path: Path) -> None:
+    spool = opened(tmp_path, NoHardLinks())
+    path, _ = ready(spool)
+    assert spool.publish(path, Path("images/a.png"))
+    assert spool.publish(path, Path("images/a.png"))
+    (tmp_path / "images/c.png").write_bytes(b"foreign")
+    assert not spool.publish(path, Path("images/c.png"))
+    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == sorted(
+        ["a.png", "c.png", path.name]
+    )
+
+
+class Full(Files):
+    """A disk with no room."""
+
+    def create(self, path: Path, size: int) -> object:  # type: ignore[override]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_shows_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space"):
+        opened(tmp_path, Full()).part(1, 0, 10)
+
+
+def test_room_is_reserved_before_and_given_back_after(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    part = spool.part(1, 0, 1 << 20)
+    assert part.path.stat().st_size == 1 << 20
+    part.write(b"small")
+    path, _ = part.keep(0)
+    assert path.stat().st_size == 5
+
+
+def test_a_job_directory_that_cannot_be_made_is_a_disk_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DiskError, match="choose another --output"):
+        Spool(tmp_path / "file").open()
+
+
+def test_discarding_after_keeping_keeps(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    part = spool.part(1, 0, 10)
+    part.write(b"picture")
+    path, _ = part.keep(0)
+    part.discard()
+    assert path.exists()
