@@ -29,7 +29,7 @@ from batchbanana.policy import (
 )
 from batchbanana.record import Errand, failure_record
 from batchbanana.shelf import ConflictError, Parcel, Shelf
-from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome, Rung
 
 
 class Watcher(Protocol):
@@ -85,6 +85,8 @@ class Runner:
         self._warned: set[str] = set()
         self._images = 0
         self._in_flight = 0
+        self._leaving = 0  # have been promised money and wait for the limits
+        self._promised = 0  # micro-dollars
         self._settled = anyio.Event()
         self._scope = anyio.CancelScope()
         self.attempts = 0
@@ -105,7 +107,7 @@ class Runner:
             self._watcher.stopping(stop)
         self._feed.close()
         self._limits.close()
-        self._settled.set()
+        self._tell_settled()
 
     def cancel(self) -> None:
         """Abandon what is in flight; it is written down as possibly billed."""
@@ -130,22 +132,38 @@ class Runner:
             await self._conclude(work, end)
             return
         rung = rung_of(work.task.rungs, work.history)
-        if not await self._may_leave(work, rung.price or 0):
+        if not await self._has_money(rung.price or 0):
             self._feed.finish(work, None)
             return
-        attempt = Attempt(id=self._next, task=work.task, rung=rung)
-        self._next += 1
-        grant = await self._begin(attempt)
-        if grant is Grant.GRANTED:
+        attempt = await self._granted(work, rung)
+        if attempt is not None:
             await self._carry_out(work, attempt, worker)
-        else:  # somebody else took the last of the money meanwhile
-            self._limits.unsent(work.task.model)
+        elif self.stopped is not None:
+            self._feed.finish(work, None)
+        else:  # what was left of the money went to others meanwhile
             self._feed.again(work, 0.0)
 
+    async def _granted(self, work: Work, rung: Rung) -> Attempt | None:
+        """Wait for the limits, with the money promised meanwhile, and write the attempt down; None: no more is sent."""
+        price = rung.price or 0
+        self._promised += price
+        self._leaving += 1
+        try:
+            if not await self._may_leave(work, price):
+                return None
+            attempt = Attempt(id=self._next, task=work.task, rung=rung)
+            self._next += 1
+            if await self._begin(attempt) is Grant.GRANTED:
+                return attempt
+            self._limits.unsent(work.task.model)
+            return None
+        finally:
+            self._promised -= price
+            self._leaving -= 1
+            self._tell_settled()
+
     async def _may_leave(self, work: Work, price: int) -> bool:
-        """Wait for money and for the limits; False when this run sends no more."""
-        if not await self._has_money(price):
-            return False
+        """Wait for the limits; False when this run sends no more."""
         try:
             await self._limits.leave(work.task.model, price)
         except Closed:
@@ -158,7 +176,7 @@ class Runner:
 
     async def _has_money(self, price: int) -> bool:
         """Wait while what is in flight may still turn out to cost nothing; with nothing in flight, stop."""
-        while (grant := self._ledger.room(price)) is Grant.CAP and self._in_flight and self.stopped is None:
+        while (grant := self._room(price)) is Grant.CAP and (self._in_flight or self._leaving) and not self.stopped:
             await self._settled.wait()
         if grant is Grant.CAP and self.stopped is None:
             reason = "The money cap is reached: one more image could pass max_cost; raise it to go on"
@@ -170,6 +188,14 @@ class Runner:
             )
             self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
         return grant is Grant.GRANTED
+
+    def _room(self, price: int) -> Grant:
+        """Look for room beside what others were promised; the ledger itself checks again when it writes."""
+        return self._ledger.room(price + self._promised)
+
+    def _tell_settled(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()
 
     async def _begin(self, attempt: Attempt) -> Grant:
         """Reserve the money and write the attempt down; only then may it be sent."""
@@ -210,8 +236,7 @@ class Runner:
         finally:
             self._in_flight -= 1
             self._limits.back()
-            self._settled.set()
-            self._settled = anyio.Event()
+            self._tell_settled()
 
     async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure:
         try:

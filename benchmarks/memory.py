@@ -1,4 +1,4 @@
-"""Images of 20 MB with 16 workers: how much memory, does it grow with their number, and what does one cost to take in?"""
+"""Images of 20 MB with 16 workers: how much memory, does it grow with their number, what does one cost?"""
 
 import tempfile
 from pathlib import Path

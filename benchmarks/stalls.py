@@ -20,18 +20,18 @@ REPORT = "stalls.json"
 
 
 def _timed() -> int:
-    """Run the program and leave the longest callbacks, in milliseconds, beside its manifest."""
-    longest: list[float] = []
+    """Run the program and leave what its callbacks took, in milliseconds, beside its manifest."""
+    turns: list[float] = []
     run = asyncio.Handle._run  # noqa: SLF001 -- the one place through which every callback goes
 
     def timed(handle: asyncio.Handle) -> None:
         began = time.perf_counter()
         run(handle)
-        longest.append((time.perf_counter() - began) * 1000)
+        turns.append((time.perf_counter() - began) * 1000)
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001 -- likewise
+    setattr(asyncio.Handle, "_run", timed)  # noqa: B010 -- likewise; the type of a method cannot be assigned to
     code = program()
-    Path(sys.argv[2]).with_name(REPORT).write_text(json.dumps(sorted(longest)))
+    Path(sys.argv[2]).with_name(REPORT).write_text(json.dumps(sorted(turns)))
     return code
 
 

@@ -56,13 +56,13 @@ def test_requests_a_minute_hold_across_runs(tmp_path: Path) -> None:
     with in_thread({"quota": {"requests_per_minute": 5}}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(12))
         job.run("--rpm", "5", "--limit", "4")
-        process = job.start("--rpm", "5")
-        until(lambda: sandbox.bill()["requests"] >= 5)
-        process.send_signal(15)
-        process.communicate(timeout=30)
-        assert process.returncode == 143
-        assert sandbox.bill()["requests"] == 5
-        assert sandbox.bill()["status"] == {"200": 5}
+        with job.started("--rpm", "5") as process:
+            until(lambda: sandbox.bill()["requests"] >= 5)
+            process.send_signal(15)
+            process.communicate(timeout=30)
+            assert process.returncode == 143
+            assert sandbox.bill()["requests"] == 5
+            assert sandbox.bill()["status"] == {"200": 5}
 
 
 def bought(sandbox: Any) -> int:

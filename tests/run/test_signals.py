@@ -15,55 +15,55 @@ from tests.support.program import Job, manifest, until
 def test_one_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, code: int) -> None:
     with in_thread({"latency": 1.0}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(20, limits={"concurrency": 4}))
-        process = job.start()
-        until(lambda: sandbox.bill()["requests"] >= 4)
-        process.send_signal(number)
-        process.communicate(timeout=30)
-        assert process.returncode == code
-        assert sandbox.bill()["requests"] == 4
-        assert len(job.records) == 4
-        job.check()
-        assert job.run().json["done"] == 20
-        assert sandbox.bill()["billed"] == 20
+        with job.started() as process:
+            until(lambda: sandbox.bill()["requests"] >= 4)
+            process.send_signal(number)
+            process.communicate(timeout=30)
+            assert process.returncode == code
+            assert sandbox.bill()["requests"] == 4
+            assert len(job.records) == 4
+            job.check()
+            assert job.run().json["done"] == 20
+            assert sandbox.bill()["billed"] == 20
 
 
 def test_a_second_interrupt_abandons_what_is_in_flight_and_writes_it_down(tmp_path: Path) -> None:
     with in_thread({"latency": 30.0}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(20, limits={"concurrency": 4}))
-        process = job.start()
-        until(lambda: sandbox.bill()["requests"] >= 4)
-        process.send_signal(signal.SIGINT)
-        until(lambda: job.rows("SELECT count(*) FROM attempts")[0][0] == 4)
-        time.sleep(0.3)  # a person presses twice; two signals in one instant are one to the system
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=10)
-        assert process.returncode == 130
-        assert '"possibly_billed": 4' in out
-        assert job.rows("SELECT result, billed, count(*) FROM attempts GROUP BY 1, 2") == [("lost", "unknown", 4)]
+        with job.started() as process:
+            until(lambda: sandbox.bill()["requests"] >= 4)
+            process.send_signal(signal.SIGINT)
+            until(lambda: job.attempts() == 4)
+            time.sleep(0.3)  # a person presses twice; two signals in one instant are one to the system
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=10)
+            assert process.returncode == 130
+            assert '"possibly_billed": 4' in out
+            assert job.rows("SELECT result, billed, count(*) FROM attempts GROUP BY 1, 2") == [("lost", "unknown", 4)]
 
 
 def test_a_run_that_waits_for_nothing_but_a_pause_stops_at_once(tmp_path: Path) -> None:
     script = {"faults": [{"when": {}, "then": {"error": "rate_minute", "retry_delay": 200}}]}
     with in_thread(script) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(4))
-        process = job.start()
-        until(lambda: sandbox.bill()["requests"] >= 4)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
-        assert process.returncode == 143
+        with job.started() as process:
+            until(lambda: sandbox.bill()["requests"] >= 4)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+            assert process.returncode == 143
 
 
 def test_a_second_run_on_the_same_directory_is_turned_away(tmp_path: Path) -> None:
     with in_thread({"latency": 2.0}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(2))
-        process = job.start()
-        until(lambda: sandbox.bill()["requests"] >= 2)
-        second = job.run()
-        assert second.code == 11
-        assert "Another run works in" in second.err
-        process.communicate(timeout=30)
-        assert process.returncode == 0
-        assert sandbox.bill()["billed"] == 2
+        with job.started() as process:
+            until(lambda: sandbox.bill()["requests"] >= 2)
+            second = job.run()
+            assert second.code == 11
+            assert "Another run works in" in second.err
+            process.communicate(timeout=30)
+            assert process.returncode == 0
+            assert sandbox.bill()["billed"] == 2
 
 
 def test_a_server_that_nobody_runs_is_waited_for_and_the_task_is_not_failed(tmp_path: Path) -> None:
@@ -71,12 +71,11 @@ def test_a_server_that_nobody_runs_is_waited_for_and_the_task_is_not_failed(tmp_
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         job = Job(tmp_path, url, manifest(2))
-        process = job.start()
-        until(lambda: job.output.exists() and (job.output / ".batchbanana/ledger.db").exists())
-        until(lambda: job.rows("SELECT count(*) FROM attempts WHERE result = 'not_sent'")[0][0] >= 3)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=10)
-        assert process.returncode == 130
-        assert '"pending": 2' in out
-        assert '"cost_usd": 0.0' in out
-        assert '"possibly_billed": 0' in out
+        with job.started() as process:
+            until(lambda: job.output.exists() and job.attempts("result = 'not_sent'") >= 3)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=10)
+            assert process.returncode == 130
+            assert '"pending": 2' in out
+            assert '"cost_usd": 0.0' in out
+            assert '"possibly_billed": 0' in out

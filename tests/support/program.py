@@ -1,5 +1,6 @@
 """Runs the real program as a user would: its own process, real sockets, real files."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,22 +55,30 @@ class Job:
         """Run to the end."""
         return command(*self.arguments(*more))
 
-    def start(self, *more: str) -> "subprocess.Popen[str]":
-        """Begin a run and do not wait for it."""
-        return subprocess.Popen(
+    @contextmanager
+    def started(self, *more: str) -> Iterator["subprocess.Popen[str]"]:
+        """Begin a run and do not wait for it; whatever a test does, it does not outlive the block."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "batchbanana", *self.arguments(*more)],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            if process.stdout is not None and not process.stdout.closed:
+                process.communicate()
 
     def kill(self, when: Callable[[], bool], *more: str) -> None:
         """Begin a run and kill it hard as soon as `when` holds."""
-        process = self.start(*more)
-        until(when)
-        process.kill()
-        process.communicate()
+        with self.started(*more) as process:
+            until(when)
+            process.kill()
+            process.communicate()
         assert process.returncode == -signal.SIGKILL
 
     @property
@@ -79,11 +89,15 @@ class Job:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the ledger."""
-        db = sqlite3.connect(f"{(self.output / '.batchbanana/ledger.db').as_uri()}?mode=ro", uri=True)
-        try:
+        with contextlib.closing(sqlite3.connect(self.output / ".batchbanana/ledger.db")) as db:
             return db.execute(query).fetchall()
-        finally:
-            db.close()
+
+    def attempts(self, where: str = "1") -> int:
+        """Count attempts in the ledger, which may not be there yet."""
+        try:
+            return int(self.rows(f"SELECT count(*) FROM attempts WHERE {where}")[0][0])  # noqa: S608 -- a test's own words
+        except sqlite3.OperationalError:
+            return 0
 
     def check(self) -> None:
         """Assert from the outside what must always hold between files, ledger and metadata."""
