@@ -121,6 +121,9 @@ class Runner:
         except BatchError as error:
             # The ledger is gone: whatever comes back now is safe in the spool, and the next run adopts it.
             self.stop(Stop(exit_code=error.exit_code, reason=str(error)))
+        except Exception as error:  # noqa: BLE001 -- a fault of ours must not cost the images that are in flight
+            reason = f"An internal error ({_signature(error)}); what is paid is kept; please report it"
+            self.stop(Stop(exit_code=Exit.UNEXPECTED, reason=reason))
         finally:
             await worker.close()
 
@@ -242,9 +245,8 @@ class Runner:
         try:
             return await worker.carry_out(attempt)
         except Exception as error:  # noqa: BLE001 -- a fault of ours costs this task only, and is counted
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            signature = f"{type(error).__name__} in {place.name}"
-            message = f"An internal error ({signature}, line {place.lineno}); please report it"
+            signature = _signature(error)
+            message = f"An internal error ({signature}); please report it"
             return Failure(kind=FailureKind.INTERNAL, message=message, billed=Billed.UNKNOWN, signature=signature)
 
     async def _put(self, work: Work, attempt: Attempt, delivery: Delivery) -> None:
@@ -352,6 +354,12 @@ def _errand(attempt: Attempt) -> Errand:
 def _ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
     record = failure_record(_errand(attempt), end.outcome, work.tries, end.reason)
     return Ending(key=work.task.key, outcome=end.outcome, attempt=attempt.id, record=record)
+
+
+def _signature(error: Exception) -> str:
+    """Say where an error of ours came from; never its text, which may quote anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.name}, line {place.lineno}"
 
 
 def _span(seconds: float) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import anyio
 from anyio import to_thread
 
 from batchbanana.engines.local import LocalEngine
-from batchbanana.errors import Exit, NeedsPersonError, UsageError
+from batchbanana.errors import BatchError, DiskError, Exit, NeedsPersonError, UsageError
 from batchbanana.estimate import estimate, unpriced
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
@@ -119,8 +119,7 @@ async def run(order: Order, console: Console) -> Summary:
             await _count(feed, ledger)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
-        job.write_summary(summary.to_json())
-    return summary
+        return _written(job, _with_fault(summary, ledger.broken), console)
 
 
 @asynccontextmanager
@@ -229,6 +228,23 @@ async def _count(feed: Feed, ledger: Ledger) -> None:
 async def _note_end(ledger: Ledger, summary: Summary) -> None:
     if ledger.broken is None:
         await ledger.do(lambda store: store.end_run(summary.to_json()))
+
+
+def _with_fault(summary: Summary, fault: BatchError | None) -> Summary:
+    """Say so if the ledger or `metadata.jsonl` could not be brought to an end."""
+    if fault is None or summary.exit_code == fault.exit_code:
+        return summary
+    return replace(summary, exit_code=int(fault.exit_code), stopped=str(fault))
+
+
+def _written(job: JobDirectory, summary: Summary, console: Console) -> Summary:
+    """Write `summary.json`; a disk that refuses even that is told in the summary that is printed."""
+    try:
+        job.write_summary(summary.to_json())
+    except OSError as error:
+        console.warn(f"summary.json cannot be written ({error.strerror}); make room and run again")
+        return _with_fault(summary, DiskError(summary.stopped or "summary.json cannot be written"))
+    return summary
 
 
 def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int) -> Summary:
