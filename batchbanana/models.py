@@ -94,7 +94,7 @@ def warning(model: Model, host_is_google: bool) -> str | None:
         return None
     if model.state is State.DEPRECATED and not host_is_google:
         return None
-    note = f"model `{model.id}` is {model.state}: {model.note}"
+    note = f"model `{model.id}`: {model.note}"
     return f"{note}; use `{model.successor}` instead" if model.successor else note
 
 

@@ -1,6 +1,7 @@
 """How long does one callback keep the event loop from everything else, while images come in for 16 workers?
 
-By the clock, which also counts what other processes took from the core, and by the thread's own processor time. As `python -m benchmarks.stalls run …` it is the program itself with a clock around every callback of its loop.
+By the clock, which also counts what other processes took from the core, and by the thread's own processor time.
+As `python -m benchmarks.stalls run …` it is the program itself with both clocks around every callback of its loop.
 """
 
 import asyncio

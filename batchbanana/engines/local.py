@@ -1,13 +1,13 @@
 """The engine that works on this event loop: request, stream, decode, spool, check."""
 
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import anyio
-import pybase64
 from anyio import CapacityLimiter, to_thread
 
+from batchbanana.engines.references import ReferenceChangedError, References, size, stream
 from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
 from batchbanana.spool import FULL, Part, Spool
@@ -17,13 +17,11 @@ from batchbanana.task import (
     Delivery,
     Failure,
     FailureKind,
-    Reference,
     StoredImage,
 )
-from batchbanana.transport import Answer, End, Lanes, Sink
+from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 
 DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
-REFERENCE_BLOCK = 3 * 64 * 1024  # bytes of a reference a piece; a multiple of 3, so that base64 pieces join
 
 # Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
@@ -38,19 +36,22 @@ class LocalEngine:
         self._lanes = lanes
         self._spool = spool
         self._disk = CapacityLimiter(DISK_THREADS)
+        self._references = References()
 
     def worker(self) -> "LocalWorker":
         """Make one more worker with a lane of its own."""
-        return LocalWorker(self._provider, self._lanes, self._spool, self._disk)
+        return LocalWorker(self._provider, self._lanes.open(), self._spool, self._disk, self._references)
 
 
 class LocalWorker:
     """One lane and what runs over it."""
 
-    def __init__(self, provider: Provider, lanes: Lanes, spool: Spool, disk: CapacityLimiter) -> None:
+    def __init__(
+        self, provider: Provider, lane: Lane, spool: Spool, disk: CapacityLimiter, references: References
+    ) -> None:
         self._provider = provider
-        self._lane = lanes.open()
-        self._hide = lanes.endpoint.hide
+        self._lane = lane
+        self._references = references
         self._spool = spool
         self._disk = disk
 
@@ -72,11 +73,15 @@ class LocalWorker:
 
     async def _exchange(self, attempt: Attempt, inbox: "_Inbox") -> Delivery | Failure:
         request = self._provider.request(attempt)
+        try:
+            await self._references.check(request.body)
+        except ReferenceChangedError as changed:
+            return Failure(kind=FailureKind.INVALID, message=str(changed), signature="reference")
         started = anyio.current_time()
         answer = await self._lane.post(
             request.path,
-            (*request.headers, ("content-length", str(_size(request.body)))),
-            lambda: _body(request.body),
+            (*request.headers, ("content-length", str(size(request.body)))),
+            lambda: stream(request.body),
             attempt.rung,
             Sink(inbox.feed, inbox.in_image),
         )
@@ -101,8 +106,8 @@ class LocalWorker:
 
     def _without_key(self, result: Delivery | Failure) -> Delivery | Failure:
         if isinstance(result, Failure):
-            return replace(result, message=self._hide(result.message), signature=self._hide(result.signature))
-        return replace(result, model_version=result.model_version and self._hide(result.model_version))
+            return replace(result, message=self._lane.hide(result.message), signature=self._lane.hide(result.signature))
+        return replace(result, model_version=result.model_version and self._lane.hide(result.model_version))
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
@@ -139,21 +144,6 @@ def _disk_failure(error: OSError, inbox: "_Inbox") -> Failure:
     what = "The disk is full" if full else f"The job directory cannot be written ({error.strerror})"
     billed = Billed.UNKNOWN if inbox.has_begun else Billed.NO
     return Failure(kind=FailureKind.DISK, message=f"{what}; make room and run again", billed=billed)
-
-
-def _size(pieces: Iterable[bytes | Reference]) -> int:
-    """Give the body's length, so that it need not be sent in chunks, which not every relay takes."""
-    return sum(len(piece) if isinstance(piece, bytes) else (piece.size + 2) // 3 * 4 for piece in pieces)
-
-
-async def _body(pieces: Iterable[bytes | Reference]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            yield piece
-            continue
-        async with await anyio.open_file(piece.path, "rb") as handle:
-            while block := await handle.read(REFERENCE_BLOCK):
-                yield pybase64.b64encode(block)
 
 
 class _Inbox:
