@@ -131,7 +131,7 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
         await to_thread.run_sync(spool.open)
         manifest = order.matrix.manifest
         digest = hashlib.sha256(manifest.text.encode()).hexdigest()
-        store.start_run((digest, str(manifest.path), manifest.text))
+        await to_thread.run_sync(store.start_run, (digest, str(manifest.path), manifest.text))
         yield await stack.enter_async_context(Ledger(order.output, store)), spool
 
 

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from urllib.parse import urlsplit
 
 import anyio
+import httpcore  # noqa: F401 -- httpx would import it in the first client, on the event loop, for tens of milliseconds
 import httpx
 
 from batchbanana.errors import NeedsPersonError, UsageError

@@ -1,5 +1,6 @@
 """`batchbanana run`."""
 
+import gc
 import json
 import os
 import sys
@@ -95,7 +96,7 @@ def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choic
     selection = _selection(matrix, choices)
     warn(matrix)
     if not _agreed(matrix, folder, limits, yes=choices.yes):
-        raise click.exceptions.Abort
+        raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
     with _endpoint(matrix.manifest, choices) as endpoint:
         order = Order(
             matrix=matrix,
@@ -106,6 +107,7 @@ def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choic
             selection=selection,
         )
         console = _console(quiet=choices.quiet)
+        gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
         try:
             summary = anyio.run(partial(run, order, console))
         finally:
@@ -166,4 +168,5 @@ def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, *, yes: bool) -
 def _console(*, quiet: bool) -> Silent:
     if quiet:
         return Silent()
-    return Bar() if sys.stderr.isatty() else Lines()
+    # A terminal that does not know its width, as in some containers, would show an empty bar.
+    return Bar() if sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns else Lines()

@@ -17,8 +17,8 @@ from tests.sandbox.client import QUICK, request
 _COMMAND = [sys.executable, "-m", "batchbanana.sandbox"]
 _PATH = "/v1beta/models/gemini-nano-banana-2.1:generateContent"
 _PARENT = """
-import signal, sys, time
-signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+import os, signal, time
+signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted\\n"))  # print may be busy with the first line
 from batchbanana.sandbox.running import in_process
 with in_process() as handle:
     print(handle.url, flush=True)
