@@ -87,13 +87,7 @@ def image_record(errand: Errand, made: Made) -> dict[str, object]:
     """Build the line of `metadata.jsonl` for one image."""
     record: dict[str, object] = {
         "file_name": made.file,
-        "key": errand.key,
-        "job": errand.job,
-        "prompt": errand.prompt,
-        "variables": errand.variables,
-        "model": errand.model,
-        "ratio": errand.ratio,
-        "resolution": errand.resolution,
+        **_asked(errand),
         "delivered_resolution": size_class(made.picture.width, made.picture.height),
         "width": made.picture.width,
         "height": made.picture.height,
@@ -116,6 +110,12 @@ def image_record(errand: Errand, made: Made) -> dict[str, object]:
 
 def failure_record(errand: Errand, outcome: Outcome, attempts: int, reason: str) -> dict[str, object]:
     """Build the ledger's record of a task that ended without an image."""
+    told = {"outcome": str(outcome), "sample": errand.sample, "attempts": attempts, "reason": reason}
+    return {**_asked(errand), **told}
+
+
+def _asked(errand: Errand) -> dict[str, object]:
+    """Tell what was asked for, as every record begins."""
     return {
         "key": errand.key,
         "job": errand.job,
@@ -124,8 +124,4 @@ def failure_record(errand: Errand, outcome: Outcome, attempts: int, reason: str)
         "model": errand.model,
         "ratio": errand.ratio,
         "resolution": errand.resolution,
-        "sample": errand.sample,
-        "outcome": str(outcome),
-        "attempts": attempts,
-        "reason": reason,
     }

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
 from batchbanana.ledger.metadata import Metadata
-from batchbanana.ledger.store import Caps, Ending, Grant, Known, Money, Sending, Settlement, Store, Unsettled
+from batchbanana.ledger.store import Store
+from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
 
 __all__ = ["Caps", "Ending", "Grant", "Known", "Ledger", "Money", "Sending", "Settlement", "Store", "Unsettled"]
 

@@ -10,11 +10,10 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 
 from batchbanana.errors import LedgerError
+from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Run, Sending, Settlement, Unsettled
 from batchbanana.task import Billed, Outcome
 
 APPLICATION_ID = 0x62616E61  # "bana"
@@ -43,121 +42,6 @@ CREATE TABLE outcomes (
     file TEXT, size INTEGER, sha256 TEXT,
     record TEXT NOT NULL);       -- the line of metadata.jsonl, or what a failure is told with
 """
-
-
-class Grant(Enum):
-    """Whether an attempt may be sent."""
-
-    GRANTED = auto()
-    CAP = auto()  # spend, reservations and this one would pass max_cost
-    POSSIBLY_BILLED = auto()  # max_possibly_billed is reached
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
-    """The money limits of a job in micro-dollars; None is no limit."""
-
-    max_cost: int | None = None
-    max_possibly_billed: int | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Money:
-    """What a job has cost so far, over all its runs, in micro-dollars.
-
-    Attributes:
-        settled: for answers that were billed.
-        reserved: for what is in flight.
-        possible: at worst, for attempts that got no answer; `possible_count` of them.
-    """
-
-    settled: int = 0
-    reserved: int = 0
-    possible: int = 0
-    possible_count: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What the ledger knows of a task.
-
-    Attributes:
-        outcome: None while it is pending.
-        file: of the image, relative to the job directory.
-        results: how its attempts without an image ended, in order; only those after the outcome.
-    """
-
-    outcome: Outcome | None = None
-    file: str | None = None
-    results: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """An attempt about to be sent."""
-
-    id: int
-    key: str
-    resolution: str
-    price: int | None
-    errand: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a task ended; `record` is told in `metadata.jsonl` when there is a file."""
-
-    key: str
-    outcome: Outcome
-    attempt: int
-    record: dict[str, object]
-    file: str | None = None
-    size: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """How an attempt ended.
-
-    Attributes:
-        result: `image`, `lost`, or a failure kind.
-        cost: micro-dollars, where it was billed and the price is known.
-        ending: the task's outcome, when this attempt decided it.
-    """
-
-    attempt: int
-    result: str
-    billed: Billed
-    cost: int | None = None
-    status: int | None = None
-    message: str | None = None
-    ending: Ending | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsettled:
-    """An attempt that an earlier run left in flight."""
-
-    id: int
-    price: int | None
-    errand: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run, as a later reader sees it.
-
-    Attributes:
-        started, ended: unix seconds; `ended` is None while it is at work, and for ever if it died.
-        manifest: path of the manifest, as it was given.
-        summary: what it came to, once it has ended.
-    """
-
-    started: float
-    ended: float | None
-    manifest: str
-    summary: dict[str, object] | None
 
 
 class Store:
