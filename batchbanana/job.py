@@ -11,6 +11,20 @@ from filelock import FileLock, Timeout
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
 from batchbanana.ledger import Caps, Store
 
+# As the kernel names them.
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Name the file system that holds a resolved path, by the lines of `/proc/mounts`; empty when none fits."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        _, point, name, *_ = [*line.split(" "), "", "", ""]
+        folder = Path(point.replace("\\040", " "))
+        if len(folder.parts) >= best and path.is_relative_to(folder):  # a later mount hides an earlier one
+            best, kind = len(folder.parts), name
+    return kind
+
 
 class JobDirectory:
     """The folder that holds one manifest's images and the tool's own files."""
@@ -30,6 +44,7 @@ class JobDirectory:
         """
         try:
             self.own.mkdir(parents=True, exist_ok=True)
+            self._refuse_network()
             lock = FileLock(self.own / "lock")
             lock.acquire(timeout=0)
         except Timeout:
@@ -87,6 +102,18 @@ class JobDirectory:
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) else None
+
+    def _refuse_network(self) -> None:
+        """The ledger's write-ahead log needs memory shared between processes, which no network file system has."""
+        try:
+            mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # not Linux: there is nothing to read it from
+            return
+        kind = file_system(self.own.resolve(), mounts)
+        if kind in NETWORK:
+            raise LedgerError(
+                f"{self.path} is on a network file system ({kind}), where a ledger breaks; use a local --output"
+            )
 
     def _has_images(self) -> bool:
         images = self.path / "images"

@@ -45,9 +45,8 @@ async def recover(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
     held: set[str] = set()
     for number, files in ready.items():
         attempt = open_attempts.pop(number, None)
-        if attempt is None:  # the ledger knew it before the spool entry was dropped
-            for file in files:
-                await to_thread.run_sync(spool.forget, file.path)
+        if attempt is None:
+            problems += [problem for file in files if (problem := await _put_away(file, ledger, spool))]
             continue
         try:
             await _adopt(attempt, sorted(files, key=lambda file: file.rank), ledger, shelf)
@@ -58,6 +57,14 @@ async def recover(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
     for attempt in open_attempts.values():
         await ledger.settle(Settlement(attempt=attempt.id, result="lost", billed=Billed.UNKNOWN))
     return Recovered(adopted=adopted, lost=len(open_attempts), problems=tuple(problems), held=frozenset(held))
+
+
+async def _put_away(file: Ready, ledger: Ledger, spool: Spool) -> str | None:
+    """Drop a file that the ledger already knew when its run died; one it does not know is somebody's paid image."""
+    if await ledger.do(lambda store: store.has_image(file.attempt, file.sha256 if file.rank == 0 else None)):
+        await to_thread.run_sync(spool.forget, file.path)
+        return None
+    return f"{file.path}: the ledger does not know this image (is it an old copy?); move the file away and run again"
 
 
 async def _adopt(attempt: Unsettled, files: Sequence[Ready], ledger: Ledger, shelf: Shelf) -> None:

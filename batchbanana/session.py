@@ -171,9 +171,9 @@ async def _work(
 
 async def _heed_signals(runner: Runner) -> None:
     """First signal: send nothing more, let finish what is paid for. Second, or too slow after TERM: abandon it."""
-    known = {getattr(signal, name): code for name, code in SIGNALS.items() if hasattr(signal, name)}
-    if sys.platform == "win32":
-        known = {signal.SIGINT: Exit.INTERRUPTED}
+    if sys.platform == "win32":  # no event loop hands signals over there: Ctrl-C cancels, and the next run resumes
+        return
+    known = {getattr(signal, name): code for name, code in SIGNALS.items()}
     with anyio.open_signal_receiver(*known) as received:
         async with anyio.create_task_group() as group:
             async for number in received:

@@ -9,12 +9,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from batchbanana.errors import DiskError
 
+READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -214,9 +216,8 @@ class Spool:
         for path in sorted(self.folder.iterdir()):
             if path.suffix in {".part", ".copy"}:
                 self._files.unlink(path)
-            elif path.suffix == ".ready":
-                attempt, rank, digest, _ = path.name.split(".")
-                found.append(_look(path, int(attempt), int(rank), digest))
+            elif (name := READY.fullmatch(path.name)) is not None:
+                found.append(_look(path, int(name["attempt"]), int(name["rank"]), name["sha256"]))
         return found
 
 

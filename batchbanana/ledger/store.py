@@ -243,6 +243,13 @@ class Store:
             for key in ended.keys() | results.keys()
         }
 
+    def has_image(self, attempt: int, sha256: str | None) -> bool:
+        """Whether an attempt is settled with an image, and, where a hash is given, some task's image has that hash."""
+        settled = self._db.execute("SELECT 1 FROM attempts WHERE id = ? AND result = 'image'", (attempt,)).fetchone()
+        if settled is None or sha256 is None:
+            return settled is not None
+        return self._db.execute("SELECT 1 FROM outcomes WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
     def owns(self, file: str) -> bool:
         """Whether a file, relative to the job directory, is the image of some task."""
         return self._db.execute("SELECT 1 FROM outcomes WHERE file = ?", (file,)).fetchone() is not None

@@ -153,3 +153,15 @@ def _rename_in_ledger(job: Job, file: str) -> None:
     with db:
         db.execute("UPDATE outcomes SET file = ?", (file,))
     db.close()
+
+
+def test_a_paid_image_that_an_old_copy_of_the_ledger_does_not_know_is_never_thrown_away(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        job.run()
+        stray = job.output / ".batchbanana/spool" / f"77.0.{'ab' * 32}.ready"
+        stray.write_bytes(b"paid")
+        ended = job.run()
+        assert ended.code == 13
+        assert "does not know this image" in ended.err
+        assert stray.read_bytes() == b"paid"
