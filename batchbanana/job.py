@@ -74,10 +74,11 @@ class JobDirectory:
         Raises:
             LedgerError: the ledger is gone though images are there, or it cannot be used.
         """
-        if not self.ledger.exists() and self._has_images():
+        lost = not self.ledger.exists() or not self.ledger.stat().st_size
+        if lost and self._has_images():
             raise LedgerError(
-                f"{self.path} holds images but no ledger, so a run would buy them again; rebuild it with "
-                f"'batchbanana verify --repair {self.path}', or choose another --output"
+                f"{self.path} holds images but no ledger, so a run would buy them again; "
+                f"put {self.ledger} back from a copy, or choose another --output"
             )
         return Store.open(self.ledger, caps)
 

@@ -28,7 +28,7 @@ SLOWER = 0.7  # concurrency after a sign of overload
 FIRST_LATENCY = 10.0  # seconds; what an image takes, until one has been seen
 
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
-OURS = {FailureKind.INTERNAL, FailureKind.DISK}  # they say nothing of the service
+OURS = {FailureKind.INTERNAL, FailureKind.REFERENCE, FailureKind.DISK}  # they say nothing of the service
 UNREACHED = {FailureKind.NOT_SENT, FailureKind.TIMEOUT, FailureKind.UNAVAILABLE}
 
 
@@ -184,7 +184,7 @@ class Limits:
 
     Args:
         concurrency: most requests in flight.
-        windows: name → (units, seconds) for counts, see `windows_of`.
+        windows: those that count requests.
         money: the window that is counted in micro-dollars, if any.
         starts: departures of earlier runs, as (seconds ago, micro-dollars).
         clock: monotonic seconds.
@@ -259,7 +259,7 @@ class Limits:
         if kind in OURS:
             self._breaker(model).abandon_probe()
             return
-        if kind not in UNREACHED:
+        if kind not in UNREACHED | OVERLOAD:
             self._good = now
         if failure is None:
             self.concurrency.succeed(seconds)
@@ -285,15 +285,8 @@ class Limits:
 
     @property
     def outage(self) -> float:
-        """Seconds since the service last answered at all, or since the start."""
+        """Seconds since the service last did more than put us off, or since the start."""
         return self._clock() - self._good
-
-    @property
-    def pause(self) -> float:
-        """Seconds until the gate or the last open breaker lets somebody through; 0 when nothing holds."""
-        now = self._clock()
-        waits = [breaker.wait(now) or 0.0 for breaker in self._breakers.values()]
-        return max(0.0, self._gate - now, *waits)
 
     def _wait(self, model: str, price: int) -> float | None:
         if self._closed:

@@ -17,6 +17,7 @@ MAX_LOST = 10  # in flight at ten kills: this task may be what kills us
 INVALID_FROM_START = 10  # all of the first answers invalid: the manifest is wrong, not the tasks
 INVALID_IN_A_ROW = 50
 INTERNAL_SAME = 3
+LONGEST_HINT = 3600.0  # seconds; asked to wait longer, a run pauses and says when to come back
 GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later
 
 
@@ -29,7 +30,7 @@ class History:
         timeouts: on all rungs.
         timeouts_here: on this rung.
         lost: attempts that were in flight when a run died.
-        in_a_row: failures since the last pause-free answer; the exponent of the next wait.
+        in_a_row: failures in this run; the exponent of the next wait.
     """
 
     rung: int = 0
@@ -141,7 +142,8 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
         case FailureKind.NOT_SENT | FailureKind.UNAVAILABLE:
             return _again(failure, after)
         case FailureKind.RATE_LIMITED:
-            return replace(_again(failure, after), gate=True)
+            again = _again(failure, after)
+            return replace(again, gate=True) if isinstance(again, Retry) else again
         case FailureKind.TIMEOUT:
             return _give_up(failure, after.timeouts) if _timed_out_for_good(after) else _again(failure, after)
         case FailureKind.SERVER_ERROR:
@@ -151,7 +153,7 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
             return _give_up(failure, after.no_images) if after.no_images > failure.tries else _again(failure, after)
         case FailureKind.REFUSED:
             return GiveUp(outcome=Outcome.REFUSED, reason=failure.message)
-        case FailureKind.INVALID | FailureKind.INTERNAL:
+        case FailureKind.INVALID | FailureKind.INTERNAL | FailureKind.REFERENCE:
             return GiveUp(outcome=Outcome.FAILED, reason=failure.message)
         case FailureKind.DAY_QUOTA:
             return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)
@@ -163,7 +165,9 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
             return Stop(exit_code=Exit.DISK, reason=failure.message)
 
 
-def _again(failure: Failure, after: History) -> Retry:
+def _again(failure: Failure, after: History) -> Retry | Stop:
+    if failure.hint is not None and failure.hint > LONGEST_HINT:
+        return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)
     if failure.hint is not None:
         return Retry(floor=failure.hint, spread=failure.hint * GATE_SPREAD)
     first, longest = BACKOFF[failure.kind]
@@ -197,11 +201,13 @@ class Streaks:
         """Take the next answer, None for an image; returns a stop when the run is not worth its money."""
         if failure is not None and failure.kind is FailureKind.INTERNAL:
             return self._count_internal(failure)
-        if failure is None or failure.kind not in {FailureKind.INVALID, FailureKind.NOT_SENT}:
+        if failure is not None and failure.kind in {FailureKind.NOT_SENT, FailureKind.REFERENCE, FailureKind.DISK}:
+            return None  # no answer at all
+        if failure is None or failure.kind is not FailureKind.INVALID:
             self._answers += 1
             self._invalid_in_a_row = 0
             return None
-        return self._count_invalid(failure) if failure.kind is FailureKind.INVALID else None
+        return self._count_invalid(failure)
 
     def _count_internal(self, failure: Failure) -> Stop | None:
         count = self._internal[failure.signature] = self._internal.get(failure.signature, 0) + 1

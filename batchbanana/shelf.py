@@ -120,16 +120,20 @@ class Shelf:
 
     def _publish(self, parcel: Parcel, files: Sequence[str]) -> str | None:
         """Link each image to its name; gives the first name that another file has."""
-        for image, file in zip(parcel.images, files, strict=True):
+        for number, (image, file) in enumerate(zip(parcel.images, files, strict=True)):
             if not self._spool.publish(image.path, Path(file)):
+                for linked in files[:number]:
+                    self._spool.retract(Path(linked))
                 return file
         return None
 
     def _tidy(self, parcel: Parcel) -> None:
+        if (
+            parcel.replaces is not None
+        ):  # before the spool forgets: a run that dies here is brought to its end by the next
+            self._spool.set_aside(parcel.replaces)
         for image in parcel.images:
             self._spool.forget(image.path)
-        if parcel.replaces is not None:
-            self._spool.set_aside(parcel.replaces)
 
 
 def final_name(parcel: Parcel, rank: int, marks: str) -> str:

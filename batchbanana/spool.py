@@ -17,6 +17,7 @@ from typing import BinaryIO
 from batchbanana.errors import DiskError
 
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
+SUPERSEDED = Path(".batchbanana/superseded")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -102,6 +103,7 @@ class Part:
         self._hash = hashlib.sha256()
         self.path = path
         self.size = 0
+        self.is_ready = False
 
     def write(self, data: bytes) -> None:
         """Append; only into the system's cache, so it does not wait for the disk."""
@@ -123,8 +125,13 @@ class Part:
         attempt = self.path.name.split(".")[0]
         ready = self.path.with_name(f"{attempt}.{rank}.{digest}.ready")
         self._files.rename(self.path, ready)
+        self.is_ready = True
         self._files.sync_folder(ready.parent)
         return ready, digest
+
+    def trim(self) -> None:
+        """Give back the room that was reserved beyond what has been written."""
+        self._handle.truncate(self.size)
 
     def close(self) -> None:
         """Stop writing; the file stays what it is."""
@@ -205,15 +212,23 @@ class Spool:
     def set_aside(self, final: str) -> None:
         """Move an image that a better one has replaced out of `images/`; it was paid for, so it is kept."""
         source = self._job / final
-        if source.exists():
-            target = self._job / ".batchbanana" / "superseded" / source.name
-            self._files.make_folders(target.parent)
-            self._files.rename(source, target)
+        target = self._job / SUPERSEDED / final
+        if not source.exists():
+            return
+        number = 0
+        while not self.publish(source, target.relative_to(self._job)):
+            number += 1
+            target = (self._job / SUPERSEDED / final).with_stem(f"{Path(final).stem}~{number}")
+        self._files.unlink(source)
+
+    def retract(self, final: Path) -> None:
+        """Take back a name that `publish` gave; the spool still has the file."""
+        self._files.unlink(self._job / final)
 
     def recover(self) -> list[Ready]:
         """Drop what was not whole and list what is ready, hashed again."""
         found: list[Ready] = []
-        for path in sorted(self.folder.iterdir()):
+        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
             if path.suffix in {".part", ".copy"}:
                 self._files.unlink(path)
             elif (name := READY.fullmatch(path.name)) is not None:

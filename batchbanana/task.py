@@ -44,6 +44,7 @@ class FailureKind(StrEnum):
     FATAL = "fatal"
     MODEL_GONE = "model_gone"
     INTERNAL = "internal"
+    REFERENCE = "reference"
     DISK = "disk"
 
 

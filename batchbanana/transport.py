@@ -8,6 +8,7 @@ import errno
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
@@ -23,12 +24,16 @@ KEEP_ALIVE = 3.0  # seconds; below the 5 after which common servers drop an idle
 PATIENCE = 3  # times the deadline that a paid body may take while it makes progress
 PROGRESS = 64 * 1024  # bytes within `stall` seconds that count as progress
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
+SHORTEST_SECRET = 6  # characters of a key's beginning that are worth hiding
 MOST_OF_AN_ERROR = 1 << 20  # bytes of an error body that are read
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 GOOGLE_HOSTS = (".googleapis.com",)
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 VERSIONS = ("/v1beta/openai", "/v1beta", "/v1")
+
+
+PASSING_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that closed, as any may
 
 
 class End(Enum):
@@ -111,8 +116,13 @@ class Endpoint:
         return {"x-goog-api-key": self.key} if self.auth == "google" else {"authorization": f"Bearer {self.key}"}
 
     def hide(self, text: str) -> str:
-        """Take the key out of a text that a server wrote: some quote the headers they were sent."""
-        return text.replace(self.key, "[key]")
+        """Take the key out of a text that a server wrote: some quote the headers they were sent.
+
+        A quotation may have been cut in the middle of the key, so its beginnings are taken out as well.
+        """
+        for length in range(len(self.key), min(SHORTEST_SECRET, len(self.key)) - 1, -1):
+            text = text.replace(self.key[:length], "[key]")
+        return text
 
 
 def is_google(host: str) -> bool:
@@ -121,9 +131,14 @@ def is_google(host: str) -> bool:
 
 
 def _normal_base(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"base_url {url!r} is not a URL such as https://api.example.com; correct it")
+    wrong = UsageError(f"base_url {url!r} is not a URL such as https://api.example.com; correct it")
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in {"http", "https"} and httpx.URL(url.strip()).host and parts.port != 0
+    except (ValueError, httpx.InvalidURL):  # a port that is none, a bracket that does not close
+        raise wrong from None
+    if not valid or any(character.isspace() for character in url.strip()):
+        raise wrong
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(
             "base_url must hold no user name, password, query or fragment; the key comes from the environment"
@@ -175,12 +190,33 @@ class Lanes:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        secure = endpoint.base.startswith("https")
-        self._tls: ssl.SSLContext | bool = httpx.create_ssl_context() if secure else False
+        self._tls = _tls_context(endpoint)
+        _check_proxies(endpoint)
 
     def open(self) -> "Lane":
         """Make a lane; it connects when it is first used."""
         return Lane(self.endpoint, self._tls)
+
+
+def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
+    if not endpoint.base.startswith("https"):
+        return False
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise NeedsPersonError(
+            "The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read; correct or unset them"
+        ) from error
+
+
+def _check_proxies(endpoint: Endpoint) -> None:
+    """Find out before anything is sent whether the environment names a proxy that cannot be used."""
+    try:
+        httpx.AsyncClient(verify=False, trust_env=endpoint.host not in LOOPBACK)  # noqa: S501 -- never connects
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise NeedsPersonError(
+            "The proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used; correct or unset it"
+        ) from error
 
 
 class Lane:
@@ -228,6 +264,11 @@ class Lane:
         """Take the key out of a text that a server wrote."""
         return self._endpoint.hide(text)
 
+    @property
+    def key(self) -> str:
+        """The key that must not be quoted."""
+        return self._endpoint.key
+
     async def close(self) -> None:
         """Drop the connection; the next request opens another."""
         client, self._client = self._client, None
@@ -265,6 +306,7 @@ class _Exchange:
             try:
                 self._status = response.status_code
                 self._headers = {name.lower(): value for name, value in response.headers.items()}
+                self._headers.setdefault("date", formatdate(usegmt=True))  # what a Retry-After's date is compared with
                 await self._read(response, scope)
             finally:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT_TIMEOUT):
@@ -282,13 +324,17 @@ class _Exchange:
                 if len(self._body) >= MOST_OF_AN_ERROR:
                     return
             return
-        async for chunk in response.aiter_bytes():
-            if not self._complete:
-                self._complete = not self._sink.feed(chunk)
-                now = anyio.current_time()
-                alive = self._patience.arrived(now, len(chunk), in_image=self._sink.in_image())
-                # The document's end is the answer's end, even if the transfer's own never comes.
-                scope.deadline = now + LINGER if self._complete else alive
+        chunks = response.aiter_bytes()
+        async for chunk in chunks:
+            if not self._sink.feed(chunk):
+                self._complete = True
+                break
+            scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+        # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little only
+        # keeps the connection usable, and nobody's hurry may cost the image now.
+        with anyio.CancelScope(shield=True), anyio.move_on_after(LINGER):
+            async for _ in chunks:
+                pass
 
     def explain(self, error: Exception) -> Answer:
         """Say what an exception of the HTTP library means for money: was anything sent?"""
@@ -307,6 +353,8 @@ class _Exchange:
         causes = _causes(error)
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
             return self._answer(End.TLS, "the server's certificate is not trusted")
+        if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, PASSING_TLS) for cause in causes):
+            return self._answer(End.TLS, "the server does not speak TLS as it should, so the address may be wrong")
         if any(getattr(cause, "errno", None) in {errno.EMFILE, errno.ENFILE} for cause in causes):
             return self._answer(End.UNSENT, "no file descriptor is free", "EMFILE")
         words = "connecting took too long" if isinstance(error, httpx.ConnectTimeout) else _last_words(causes)

@@ -1,5 +1,6 @@
 """The engine that works on this event loop: request, stream, decode, spool, check."""
 
+import contextlib
 import errno
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,6 +9,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from batchbanana.engines.references import ReferenceChangedError, References, size, stream
+from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
 from batchbanana.spool import FULL, Part, Spool
@@ -65,6 +67,8 @@ class LocalWorker:
         try:
             await to_thread.run_sync(inbox.reserve, limiter=self._disk)
             return self._without_key(await self._exchange(attempt, inbox))
+        except ReferenceChangedError as changed:  # the body was not complete, so nobody can have acted on it
+            return Failure(kind=FailureKind.REFERENCE, message=str(changed), signature="reference")
         except OSError as error:
             return _disk_failure(error, inbox)
         finally:
@@ -73,10 +77,7 @@ class LocalWorker:
 
     async def _exchange(self, attempt: Attempt, inbox: "_Inbox") -> Delivery | Failure:
         request = self._provider.request(attempt)
-        try:
-            await self._references.check(request.body)
-        except ReferenceChangedError as changed:
-            return Failure(kind=FailureKind.INVALID, message=str(changed), signature="reference")
+        await self._references.check(request.body)
         started = anyio.current_time()
         answer = await self._lane.post(
             request.path,
@@ -111,7 +112,8 @@ class LocalWorker:
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
-            return self._provider.failure(answer.status, answer.headers, answer.body)
+            body = answer.body.replace(self._lane.key.encode(), b"[key]")  # before anything is cut or quoted
+            return self._provider.failure(answer.status, answer.headers, body)
         kind, billed = UNANSWERED[answer.end]
         signature = answer.signature or answer.problem
         return Failure(kind=kind, message=_sentence(answer), billed=billed, signature=signature)
@@ -128,7 +130,7 @@ UNANSWERED = {
 
 
 def _sentence(answer: Answer) -> str:
-    remedy = "; set SSL_CERT_FILE to your network's CA file" if answer.end is End.TLS else ""
+    remedy = "; check base_url, or set SSL_CERT_FILE to your network's CA file" if answer.end is End.TLS else ""
     return f"{answer.problem[:1].upper()}{answer.problem[1:]}{remedy}"
 
 
@@ -140,7 +142,9 @@ def _broken_off(answer: Answer, verdict: Failure) -> Failure:
 
 
 def _disk_failure(error: OSError, inbox: "_Inbox") -> Failure:
-    full = error.errno in FULL or error.errno == errno.ENOSPC
+    if error.errno in {errno.EMFILE, errno.ENFILE} and not inbox.has_begun:
+        return Failure(kind=FailureKind.NOT_SENT, message="No file descriptor is free", signature="EMFILE")
+    full = error.errno in FULL
     what = "The disk is full" if full else f"The job directory cannot be written ({error.strerror})"
     billed = Billed.UNKNOWN if inbox.has_begun else Billed.NO
     return Failure(kind=FailureKind.DISK, message=f"{what}; make room and run again", billed=billed)
@@ -153,6 +157,7 @@ class _Inbox:
         self._spool = spool
         self._attempt = attempt
         self._reader = reader
+        self._expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
         self._parts: list[Part] = []
         self._inspectors: list[Inspector] = []
         self._faults: list[str | None] = []
@@ -162,8 +167,7 @@ class _Inbox:
 
     def reserve(self) -> None:
         """Make the first file with room for a large image."""
-        expected = EXPECTED.get(self._attempt.rung.resolution, EXPECTED_UNKNOWN)
-        self._parts.append(self._spool.part(self._attempt.id, 0, expected))
+        self._parts.append(self._spool.part(self._attempt.id, 0, self._expected))
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
@@ -186,8 +190,21 @@ class _Inbox:
         return self._reader.judge(attempt, received)
 
     def keep(self, choice: Choice) -> list[StoredImage]:
-        """Make the chosen images durable, the one that counts first."""
-        return [self._store(index, rank) for rank, index in enumerate((choice.main, *choice.extras))]
+        """Make the chosen images durable, the one that counts first.
+
+        Raises:
+            OSError: the image could not be kept.
+            DiskError: it is ready in the spool, but the disk may not know; its attempt must stay open to be adopted.
+        """
+        try:
+            images = [self._store(choice.main, 0)]
+        except OSError as error:
+            if self._parts[choice.main].is_ready:
+                raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
+            raise
+        with contextlib.suppress(OSError):  # an extra that cannot be kept must not cost the image that counts
+            images += [self._store(index, rank) for rank, index in enumerate(choice.extras, 1)]
+        return images
 
     def discard(self) -> None:
         """Forget everything that was not kept."""
@@ -208,8 +225,9 @@ class _Inbox:
 
     def _start(self) -> None:
         index = len(self._inspectors)
-        if index == len(self._parts):
-            self._parts.append(self._spool.part(self._attempt.id, index))
+        if index == len(self._parts):  # what came before was a draft or a thought: its room goes to this one
+            self._parts[-1].trim()
+            self._parts.append(self._spool.part(self._attempt.id, index, self._expected))
         self._inspectors.append(Inspector())
         self._faults.append(None)
         self._open = True

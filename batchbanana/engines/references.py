@@ -59,6 +59,9 @@ async def stream(pieces: Iterable[bytes | Reference]) -> AsyncIterator[bytes]:
         if isinstance(piece, bytes):
             yield piece
             continue
-        async with await anyio.open_file(piece.path, "rb") as handle:
-            while block := await handle.read(BLOCK):
-                yield pybase64.b64encode(block)
+        try:
+            async with await anyio.open_file(piece.path, "rb") as handle:
+                while block := await handle.read(BLOCK):
+                    yield pybase64.b64encode(block)
+        except OSError as error:
+            raise ReferenceChangedError(f"{piece.path} cannot be read any more ({error.strerror})") from error

@@ -5,6 +5,7 @@ waiting while a commit is under way share the next one, so the disk's sync time 
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -18,7 +19,19 @@ from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.store import Store
 from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
 
-__all__ = ["Caps", "Ending", "Grant", "Known", "Ledger", "Money", "Sending", "Settlement", "Store", "Unsettled"]
+__all__ = [
+    "Caps",
+    "Ending",
+    "Grant",
+    "Known",
+    "Ledger",
+    "Money",
+    "Sending",
+    "Settlement",
+    "Store",
+    "Unsettled",
+    "explain",
+]
 
 MOST_A_COMMIT = 256
 
@@ -110,44 +123,53 @@ class Ledger:
         return batch
 
     def _commit(self, batch: list[Waiting]) -> None:
-        results: list[Any] = []
-        if self._broken is None:
-            try:
-                self._store.execute("BEGIN IMMEDIATE")
-                self._store.check_fence()
-                results = [operation(self._store) for operation, _ in batch]
-                self._metadata.remember()
-                self._store.execute("COMMIT")
+        results: list[Any] | None = None
+        try:
+            if self._broken is None:
+                results = self._carry_out(batch)
                 self._metadata.catch_up()
-            except Exception as error:  # noqa: BLE001 -- whatever it is, a dead ledger thread would hang the run
-                self._break(error)
-        self._answer(batch, results)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, a dead ledger thread would hang the run
+            self._break(error)
+        finally:
+            self._answer(batch, results)
+
+    def _carry_out(self, batch: list[Waiting]) -> list[Any]:
+        self._store.execute("BEGIN IMMEDIATE")
+        self._store.check_fence()
+        results = [operation(self._store) for operation, _ in batch]
+        self._metadata.remember()
+        self._store.execute("COMMIT")
+        return results
 
     def _break(self, error: Exception) -> None:
-        self._broken = _explain(error)
+        self._broken = explain(error)
         self._broken.__cause__ = error
-        if self._store.in_transaction:
-            self._store.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):  # the file is given up anyway, and the next opening rolls back
+            if self._store.in_transaction:
+                self._store.execute("ROLLBACK")
 
-    def _answer(self, batch: list[Waiting], results: list[Any]) -> None:
+    def _answer(self, batch: list[Waiting], results: list[Any] | None) -> None:
+        """Tell everybody; what was committed is told as such, even if something broke right after it."""
+
         def tell() -> None:
             for number, (_, future) in enumerate(batch):
                 if future.cancelled():
                     continue
-                if self._broken is not None:
-                    future.set_exception(self._broken)
-                else:
+                if results is not None:
                     future.set_result(results[number])
+                else:
+                    future.set_exception(self._broken or LedgerError("The ledger's thread has ended; please report it"))
 
         assert self._loop is not None  # noqa: S101 -- set before the thread starts
         self._loop.call_soon_threadsafe(tell)
 
     def _finish(self) -> None:
-        if self._broken is None and not self._store.is_fenced():
-            try:
+        try:
+            if self._broken is None:
+                self._store.check_fence()
                 self._metadata.close()
-            except (sqlite3.Error, OSError) as error:
-                self._break(error)
+        except (sqlite3.Error, OSError, BatchError) as error:
+            self._break(error)
 
     @property
     def broken(self) -> BatchError | None:
@@ -155,7 +177,8 @@ class Ledger:
         return self._broken
 
 
-def _explain(error: Exception) -> BatchError:
+def explain(error: Exception) -> BatchError:
+    """Say what a fault of the file means for a person: make room, or look at the ledger."""
     if isinstance(error, BatchError):
         return error
     if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:

@@ -14,7 +14,8 @@ from batchbanana.models import DEFAULT, edge
 from batchbanana.names import DEFAULT as DEFAULT_NAME
 
 # What may stand at the top or in a job.
-MADE_OF_THE_TASK = {"contents", "model"}  # of the request's body; a task's key rests on them
+# Of the request's body, without case and underscores: key, price and check of a task rest on them.
+MADE_OF_THE_TASK = {"contents", "model", "imageconfig", "candidatecount", "responsemodalities"}
 SHARED_KEYS = ("model", "ratio", "resolution", "samples", "references", "fallback", "timeouts", "extra", "images")
 AUTO = "auto"  # the ratio that is left to the model
 TIMEOUT = 360.0  # seconds, for a size that has none of its own
@@ -145,9 +146,20 @@ def free_mapping(section: Section, key: str) -> dict[str, object]:
 def _extra(section: Section) -> dict[str, object]:
     """Read what is merged into the request's body; what the task itself makes of it is not the user's to set."""
     extra = free_mapping(section, "extra")
-    for key in sorted(MADE_OF_THE_TASK & extra.keys()):
-        section.fault("extra", f"`extra` sets `{key}`, which is made from the task: take it out")
+    generation = {name: value for name, value in extra.items() if _plain(name) == "generationconfig"}
+    inner = {key for value in generation.values() if isinstance(value, dict) for key in value}
+    for key in sorted({*extra, *inner}):
+        if _plain(key) in MADE_OF_THE_TASK:
+            section.fault("extra", f"`extra` sets `{key}`, which is made from the task: take it out")
+    for name in generation:
+        if name != "generationConfig":
+            section.fault("extra", f"`extra` sets `{name}`, which is spelled `generationConfig` on the wire")
     return extra
+
+
+def _plain(key: str) -> str:
+    """Fold the two spellings of the wire's names, camelCase and snake_case, into one."""
+    return key.replace("_", "").lower()
 
 
 def _refuse_endless(section: Section, key: str, node: Node) -> None:

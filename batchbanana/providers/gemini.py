@@ -66,7 +66,7 @@ class Gemini:
     def _body(self, attempt: Attempt) -> Iterator[bytes | Reference]:
         """Write the body around the references, whose base64 is filled in as it is sent."""
         task = attempt.task
-        text = b'{"contents":[{"parts":[' + _json({"text": task.prompt})
+        text = b'{"contents":[{"role":"user","parts":[' + _json({"text": task.prompt})
         for reference in task.references:
             yield text + b',{"inlineData":{"mimeType":' + _json(reference.mime) + b',"data":"'
             yield reference
