@@ -6,9 +6,10 @@ waits holds no worker.
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -72,6 +73,12 @@ class Tally:
         """Give one count; None is pending."""
         return self._counts[outcome or PENDING]
 
+    def fill(self, cells: int, known: Mapping[Outcome, int]) -> None:
+        """Take the uncounted rest of a plan of so many cells from the ledger's counts; what they lack is pending."""
+        for outcome, count in known.items():
+            self._counts[outcome] = max(self._counts[outcome], min(count, self._counts[outcome] + cells - self.total))
+        self._counts[PENDING] += max(0, cells - self.total)
+
     @property
     def total(self) -> int:
         """All tasks counted so far."""
@@ -79,11 +86,18 @@ class Tally:
 
 
 class Plan:
-    """The matrix as distinct tasks with what the ledger knows of each, a block at a time."""
+    """The matrix as distinct tasks with what the ledger knows of each, a block at a time.
 
-    def __init__(self, tasks: Iterable[Task], ledger: Ledger) -> None:
+    Attributes:
+        repeated: cells that asked for the very same image as an earlier one.
+        damaged: files of images in the ledger that are not there any more, or have another size.
+    """
+
+    def __init__(self, tasks: Iterable[Task], ledger: Ledger, job: Path) -> None:
         self._tasks: Iterator[Task] = iter(tasks)
         self._ledger = ledger
+        self._job = job
+        self.damaged: list[str] = []
         self._seen: set[int] = set()
         self.repeated = 0
 
@@ -93,7 +107,18 @@ class Plan:
         if tasks is None:
             return None
         known = await self._ledger.lookup([task.key for task in tasks])
+        await to_thread.run_sync(self._look_after, list(known.values()))
         return [(task, known.get(task.key, Known())) for task in tasks]
+
+    def _look_after(self, known: list[Known]) -> None:
+        for image in known:
+            if image.file is not None:
+                try:
+                    is_whole = (self._job / image.file).stat().st_size == image.size
+                except OSError:
+                    is_whole = False
+                if not is_whole:
+                    self.damaged.append(image.file)
 
     def _expand(self) -> list[Task] | None:
         tasks = list(islice(self._tasks, BLOCK))
@@ -156,6 +181,11 @@ class Feed:
         if not self._active:
             self._wake()
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the whole plan has been seen."""
+        return self._exhausted
+
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
@@ -206,6 +236,9 @@ class Feed:
 
 
 def _work(task: Task, known: Known) -> Work:
+    if known.file is not None:
+        # An image is there already: what is asked for again is what was asked for first, not something smaller.
+        task = replace(task, rungs=task.rungs[:1])
     return Work(task=task, known=known, history=recall(known.results, len(task.rungs)), tries=len(known.results))
 
 

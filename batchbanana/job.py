@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
 from batchbanana.ledger import Caps, Store
 
+LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
+
 # As the kernel names them.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
@@ -46,7 +48,7 @@ class JobDirectory:
             self.own.mkdir(parents=True, exist_ok=True)
             self._refuse_network()
             lock = FileLock(self.own / "lock")
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.05)
         except Timeout:
             raise JobHeldError(f"Another run works in {self.path}; wait for it or stop it, then run again") from None
         except OSError as error:

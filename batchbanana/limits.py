@@ -7,6 +7,8 @@ state machines over a monotonic `now` in seconds; only `Limits` looks at the clo
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import anyio
 from aiolimiter import AsyncLimiter
@@ -30,6 +32,13 @@ FIRST_LATENCY = 10.0  # seconds; what an image takes, until one has been seen
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
 OURS = {FailureKind.INTERNAL, FailureKind.REFERENCE, FailureKind.DISK}  # they say nothing of the service
 UNREACHED = {FailureKind.NOT_SENT, FailureKind.TIMEOUT, FailureKind.UNAVAILABLE}
+
+
+def until_new_day(now: datetime) -> float:
+    """Give the seconds from `now` until the quotas of a day begin anew: at midnight in California."""
+    there = now.astimezone(ZoneInfo("America/Los_Angeles"))
+    midnight = datetime.combine(there.date() + timedelta(days=1), time.min, there.tzinfo)
+    return (midnight.astimezone(UTC) - now.astimezone(UTC)).total_seconds()
 
 
 class Closed(Exception):  # noqa: N818 -- not a fault: the run sends no more

@@ -1,10 +1,11 @@
 """What a person sees of a run: a bar on a terminal, a line now and then in a log. All on standard error."""
 
+import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Never, TextIO
+from typing import Any, Never, TextIO, cast
 
 from tqdm import tqdm
 
@@ -22,11 +23,32 @@ LONG_WAIT = 5.0  # seconds; a shorter wait is not worth a line
 ALL_WAIT = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, FailureKind.NOT_SENT}
 
 
+class _Ears:
+    """A stream whose reader may leave: nobody's closed window may cost the images that are in flight."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if somebody still listens."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Likewise."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Silent:
     """Says only what a person must know."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = cast("TextIO", _Ears(stream or sys.stderr))
 
     def begin(self, total: int, spent: Callable[[], Money]) -> None:
         """Nothing to say."""
@@ -57,9 +79,13 @@ class Silent:
         """Say it."""
         self.say(f"warning: {message}")
 
+    def tick(self) -> None:
+        """Nothing to say: some time has passed."""
+
     def say(self, text: str) -> None:
         """Print one line."""
-        print(text, file=self._stream, flush=True)
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing to put away."""
@@ -76,7 +102,7 @@ class Lines(Silent):
         self._ends: Counter[str] = Counter()
         self._began = self._last = clock()
         self._percent = 0
-        self._paused = False
+        self._paused = ""  # what all wait for
 
     def begin(self, total: int, spent: Callable[[], Money]) -> None:
         """Remember what the whole is."""
@@ -91,7 +117,7 @@ class Lines(Silent):
     def ended(self, work: Work, outcome: Outcome, reason: str) -> None:
         """Count, and speak when it is time; what failed is said at once."""
         self._ends[outcome] += 1
-        self._paused = False
+        self._paused = ""
         if not outcome.has_image:
             self.say(f"{outcome}: {work.task.name}: {reason}")
         now = self._clock()
@@ -102,9 +128,17 @@ class Lines(Silent):
 
     def failed(self, work: Work, failure: Failure, wait: float | None) -> None:
         """Say why all wait, once a pause; what concerns one task is in the ledger."""
-        if failure.kind in ALL_WAIT and wait is not None and wait >= LONG_WAIT and not self._paused:
-            self._paused = True
-            self.say(f"waiting {wait:.0f} s: {failure.message}")
+        if failure.kind in ALL_WAIT and wait is not None and wait >= LONG_WAIT:
+            if not self._paused:
+                self.say(f"waiting {wait:.0f} s: {failure.message}")
+            self._paused = failure.message
+
+    def tick(self) -> None:
+        """Speak once a minute even if nothing ends."""
+        now = self._clock()
+        if now - self._last >= EVERY:
+            self._last = now
+            self.say(self.line(now) + (f"; waiting: {self._paused}" if self._paused else ""))
 
     def line(self, now: float) -> str:
         """Say how far it is."""

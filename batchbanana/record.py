@@ -14,6 +14,14 @@ def usd(micro: int) -> float:
     return round(micro / MICRO, 6)
 
 
+def span(seconds: float) -> str:
+    """Write seconds for a person."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
     """What must be known to finish an attempt's image even if the manifest has changed since it was sent.
@@ -80,6 +88,7 @@ class Made:
     model_version: str | None
     created: str
     extras: tuple[str, ...] = ()
+    replaces: str | None = None
     note: str = ""
 
 
@@ -103,6 +112,8 @@ def image_record(errand: Errand, made: Made) -> dict[str, object]:
     }
     if made.extras:
         record["extras"] = list(made.extras)
+    if made.replaces:
+        record["replaces"] = made.replaces
     if made.note:
         record["note"] = made.note
     return record

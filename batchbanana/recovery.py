@@ -62,6 +62,9 @@ async def recover(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
 async def _put_away(file: Ready, ledger: Ledger, spool: Spool) -> str | None:
     """Drop a file that the ledger already knew when its run died; one it does not know is somebody's paid image."""
     if await ledger.do(lambda store: store.has_image(file.attempt, file.sha256 if file.rank == 0 else None)):
+        replaced = await ledger.do(lambda store: store.replaced_by(file.sha256))
+        if replaced is not None:
+            await to_thread.run_sync(spool.set_aside, replaced)
         await to_thread.run_sync(spool.forget, file.path)
         return None
     return f"{file.path}: the ledger does not know this image (is it an old copy?); move the file away and run again"
@@ -81,6 +84,7 @@ async def _adopt(attempt: Unsettled, files: Sequence[Ready], ledger: Ledger, she
             model_version=None,
             tries=len(known.results) + 1 if known else 1,
             replaces=known.file if known else None,
+            replaced=known.outcome if known and known.file else None,
             note="brought home after an interrupted run",
         )
     )

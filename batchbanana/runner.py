@@ -7,6 +7,9 @@ says. Stopping means: hand out nothing more, let what is in flight finish, becau
 import random
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -15,7 +18,7 @@ from batchbanana.engines import Engine, Worker
 from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
 from batchbanana.ledger import Ending, Grant, Ledger, Sending, Settlement
-from batchbanana.limits import OUTAGE_LIMIT, Closed, Exhausted, Limits
+from batchbanana.limits import OUTAGE_LIMIT, Closed, Exhausted, Limits, until_new_day
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -27,9 +30,11 @@ from batchbanana.policy import (
     rung_of,
     verdict,
 )
-from batchbanana.record import Errand, failure_record
+from batchbanana.record import Errand, failure_record, span
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome, Rung
+
+MOST_CONFLICTS = 3  # one foreign file under a final name is odd; more of them may be a job that is already made
 
 
 class Watcher(Protocol):
@@ -57,6 +62,7 @@ class Runner:
 
     Args:
         next_attempt: the first attempt id that is free.
+        is_same_model: whether a model that was asked for and one that answers are the same under two names.
         chance: gives a number from 0 to 1 for the jitter.
     """
 
@@ -70,6 +76,7 @@ class Runner:
         shelf: Shelf,
         watcher: Watcher,
         next_attempt: int,
+        is_same_model: Callable[[str, str], bool],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._feed = feed
@@ -79,11 +86,13 @@ class Runner:
         self._shelf = shelf
         self._watcher = watcher
         self._next = next_attempt
+        self._is_same_model = is_same_model
         self._chance = chance
         self._streaks = Streaks()
         self._aside: set[str] = set()
         self._warned: set[str] = set()
         self._images = 0
+        self._conflicts = 0
         self._in_flight = 0
         self._leaving = 0  # have been promised money and wait for the limits
         self._promised = 0  # micro-dollars
@@ -172,7 +181,7 @@ class Runner:
         except Closed:
             return False
         except Exhausted as full:
-            reason = f"{full.limit} is used up; run again in {_span(full.wait)}"
+            reason = f"{full.limit} is used up; run again in {span(full.wait)}"
             self.stop(Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=full.wait))
             return False
         return True
@@ -244,6 +253,8 @@ class Runner:
     async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure:
         try:
             return await worker.carry_out(attempt)
+        except BatchError:  # the run cannot go on, and the attempt stays open for the next one to settle
+            raise
         except Exception as error:  # noqa: BLE001 -- a fault of ours costs this task only, and is counted
             signature = _signature(error)
             message = f"An internal error ({signature}); please report it"
@@ -253,10 +264,9 @@ class Runner:
         """Bring an image to its place."""
         self._images += 1
         self._streaks.observe(None)
-        if delivery.model_version not in {None, attempt.task.model}:
-            self._warn_once(
-                f"{attempt.task.model} was asked for; the server says that {delivery.model_version} answers"
-            )
+        told = delivery.model_version
+        if told is not None and not self._is_same_model(attempt.task.model, told):
+            self._warn_once(f"{attempt.task.model} was asked for; the server says that {told} answers")
         parcel = Parcel(
             attempt=attempt.id,
             errand=_errand(attempt),
@@ -266,13 +276,17 @@ class Runner:
             model_version=delivery.model_version,
             tries=work.tries + 1,
             replaces=work.known.file,
+            replaced=work.known.outcome if work.known.file else None,
         )
         try:
             outcome = await self._shelf.put(parcel)
         except ConflictError as conflict:
+            self._feed.finish(work, None)
             self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
             self._warn_once(str(conflict))
-            self._feed.finish(work, None)
+            self._conflicts += 1
+            if self._conflicts >= MOST_CONFLICTS:
+                self.stop(self.trouble)
             return
         except OSError as error:
             self._feed.finish(work, None)
@@ -295,15 +309,13 @@ class Runner:
         if (streak := self._streaks.observe(failure)) is not None:
             self.stop(streak)
         if self._limits.outage > OUTAGE_LIMIT:
-            reason = f"No answer for {_span(self._limits.outage)} ({failure.message}); run again later"
+            reason = f"No answer for {span(self._limits.outage)} ({failure.message}); run again later"
             self.stop(Stop(exit_code=Exit.PAUSED, reason=reason))
 
     def _act(self, work: Work, failure: Failure, decision: GiveUp | Retry | Stop | SetModelAside) -> None:
         match decision:
-            case GiveUp(outcome=outcome, reason=reason):
-                # An image of an earlier run stays what it is when asking for a better one fails.
-                self._feed.finish(work, work.known.outcome if work.known.file else outcome)
-                self._watcher.ended(work, outcome, reason)
+            case GiveUp():
+                self._end(work, decision)
             case Retry(floor=floor, spread=spread, gate=gate):
                 wait = floor + spread * self._chance()
                 if gate:
@@ -317,15 +329,19 @@ class Runner:
                 self._feed.finish(work, None)
             case Stop():
                 self._feed.finish(work, None)
-                self.stop(decision)
+                self.stop(_with_time(decision, failure.kind))
+
+    def _end(self, work: Work, end: GiveUp) -> None:
+        # An image of an earlier run stays what it is when asking for a better one fails.
+        self._feed.finish(work, work.known.outcome if work.known.file else end.outcome)
+        self._watcher.ended(work, end.outcome, end.reason)
 
     async def _conclude(self, work: Work, end: GiveUp) -> None:
         """End a task that earlier runs have tried often enough."""
         # An outcome rests on all attempts up to its number; a retry counts only its own, which come after.
         ending = _ending(work, Attempt(id=self._next - 1, task=work.task, rung=work.task.rungs[0]), end)
         await self._ledger.do(lambda store: store.conclude(ending))
-        self._feed.finish(work, end.outcome)
-        self._watcher.ended(work, end.outcome, end.reason)
+        self._end(work, end)
 
     async def _settle(self, attempt: Attempt, failure: Failure, result: str, ending: Ending | None = None) -> None:
         cost = attempt.rung.price if failure.billed is Billed.YES else None
@@ -356,12 +372,19 @@ def _ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
     return Ending(key=work.task.key, outcome=end.outcome, attempt=attempt.id, record=record)
 
 
+def _with_time(stop: Stop, kind: FailureKind) -> Stop:
+    """Say when to come back: as the server said, or when a day's quota is known to begin anew."""
+    wait = stop.resume_in
+    if wait is None and kind is FailureKind.DAY_QUOTA:
+        wait = until_new_day(datetime.now(UTC))
+    if wait is None:
+        return stop
+    moment = datetime.now(UTC) + timedelta(seconds=wait)
+    reason = f"{stop.reason}; run again in {span(wait)}, after {moment:%Y-%m-%d %H:%M} UTC"
+    return replace(stop, reason=reason, resume_in=wait)
+
+
 def _signature(error: Exception) -> str:
     """Say where an error of ours came from; never its text, which may quote anything."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {place.name}, line {place.lineno}"
-
-
-def _span(seconds: float) -> str:
-    hours, minutes = divmod(int(seconds + 59) // 60, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return f"{type(error).__name__} in {place.name}, {Path(place.filename).name} line {place.lineno}"

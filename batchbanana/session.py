@@ -1,9 +1,8 @@
 """One execution of `run`: the steps from a loaded manifest to the exit code, in the order in which they happen."""
 
+import contextlib
 import hashlib
 import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +18,7 @@ from batchbanana.errors import BatchError, DiskError, Exit, NeedsPersonError, Us
 from batchbanana.estimate import estimate, unpriced
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Caps, Ledger, Money
+from batchbanana.ledger import Caps, Ledger, Money, Store, explained
 from batchbanana.limits import MONEY_SECONDS, SECONDS, Limits, Window
 from batchbanana.manifest import LimitSettings, ProviderSettings
 from batchbanana.matrix import Matrix
@@ -29,14 +28,17 @@ from batchbanana.providers.gemini import Gemini
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
 from batchbanana.shelf import Shelf
+from batchbanana.signals import Interrupts
 from batchbanana.spool import Spool
 from batchbanana.summary import Summary, counts, exit_code, money
+from batchbanana.task import Outcome
 from batchbanana.transport import Endpoint, Lanes
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-DRAIN = 60.0  # seconds that a terminated run lets requests finish; service managers kill after 90
+COUNT_LIMIT = 5.0  # seconds; within a service manager's patience after a drain
+TICK = 5.0  # seconds between chances to say something
+REHEARSAL = "rehearsal"  # in the ledger: whether the job is a rehearsal in the sandbox
 POSSIBLY_BILLED_FLOOR = 5_000_000  # micro-dollars; the default bound is the larger of this and 2 % of the plan
-SIGNALS = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED, "SIGHUP": Exit.TERMINATED}
 
 
 class Console(Watcher, Protocol):
@@ -48,6 +50,10 @@ class Console(Watcher, Protocol):
 
     def recovered(self, found: Recovered) -> None:
         """Something was left by a dead run."""
+        ...
+
+    def tick(self) -> None:
+        """Some seconds have passed."""
         ...
 
     def skipped(self, count: int) -> None:
@@ -63,6 +69,7 @@ class Order:
         output: the job directory.
         limits: with the command's options worked in.
         endpoint: where to send, with the key.
+        is_rehearsal: the endpoint is a sandbox that was started for this run.
     """
 
     matrix: Matrix
@@ -71,6 +78,7 @@ class Order:
     limits: LimitSettings
     endpoint: Endpoint
     selection: Selection
+    is_rehearsal: bool = False
 
 
 def find_key(provider: ProviderSettings, environment: Mapping[str, str]) -> str:
@@ -92,12 +100,14 @@ def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
     Raises:
         UsageError: there is a limit, and the price of some image is unknown.
     """
-    if limits.max_cost is None and limits.spend_per_10_minutes is None:
+    names = ("max_cost", "spend_per_10_minutes", "max_possibly_billed")
+    given = [name for name in names if getattr(limits, name) is not None]
+    if not given:
         return
     if unknown := unpriced(matrix):
         raise UsageError(
             f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
-            "leave out max_cost and spend_per_10_minutes, or use a model that 'batchbanana models' has a price for"
+            f"leave out {' and '.join(given)}, or use a model that 'batchbanana models' has a price for"
         )
 
 
@@ -107,16 +117,38 @@ async def run(order: Order, console: Console) -> Summary:
     Raises:
         BatchError: nothing could be begun: the directory is held, or the ledger or the disk is not usable.
     """
+    interrupts = Interrupts()
+    result: Summary | BatchError
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupts.heed)
+        group.start_soon(_tick, console)
+        try:
+            result = await _run(order, console, interrupts)
+        except BatchError as error:  # carried out of the group by hand, which would wrap it
+            result = error
+        group.cancel_scope.cancel()
+    if isinstance(result, BatchError):
+        raise result
+    return result
+
+
+async def _tick(console: Console) -> None:
+    while True:
+        await anyio.sleep(TICK)
+        console.tick()
+
+
+async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summary:
     began = time.monotonic()
     job = JobDirectory(order.output)
     with job.held():
         async with _opened(order, job) as (ledger, spool):
             shelf = Shelf(spool, ledger)
-            found = await recover(ledger, spool, shelf)
+            found = await _recovered(ledger, spool, shelf)
             console.recovered(found)
             before = ledger.money.settled
-            runner, feed = await _work(order, ledger, spool, shelf, console, found)
-            await _count(feed, ledger)
+            runner, feed = await _work(order, ledger, spool, shelf, console, found, interrupts)
+            await _count(feed, ledger, order.matrix.cells)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
         return _written(job, _with_fault(summary, ledger.broken), console)
@@ -129,10 +161,31 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
     async with AsyncExitStack() as stack:
         store = await to_thread.run_sync(job.open_store, _caps(order))
         await to_thread.run_sync(spool.open)
-        manifest = order.matrix.manifest
-        digest = hashlib.sha256(manifest.text.encode()).hexdigest()
-        await to_thread.run_sync(store.start_run, (digest, str(manifest.path), manifest.text))
+        await to_thread.run_sync(_begin, store, order)
         yield await stack.enter_async_context(Ledger(order.output, store)), spool
+
+
+def _begin(store: Store, order: Order) -> None:
+    manifest = order.matrix.manifest
+    digest = hashlib.sha256(manifest.text.encode()).hexdigest()
+    with explained():
+        _keep_apart(store, order)
+        store.start_run((digest, str(manifest.path.absolute()), manifest.text))
+
+
+def _keep_apart(store: Store, order: Order) -> None:
+    """A rehearsal's pictures and prices must never pass for real ones, nor real ones be taken for a rehearsal's."""
+    was_rehearsal = store.get(REHEARSAL)
+    if was_rehearsal is None:
+        store.put(REHEARSAL, int(order.is_rehearsal))
+    elif bool(was_rehearsal) != order.is_rehearsal:
+        made = "in the sandbox" if was_rehearsal else "for real"
+        raise UsageError(f"{order.output} was made {made}; choose another --output for this run, or remove that folder")
+
+
+async def _recovered(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
+    with explained():
+        return await recover(ledger, spool, shelf)
 
 
 def _caps(order: Order) -> Caps:
@@ -143,12 +196,19 @@ def _caps(order: Order) -> Caps:
     return Caps(max_cost=limits.max_cost, max_possibly_billed=possibly)
 
 
-async def _work(
-    order: Order, ledger: Ledger, spool: Spool, shelf: Shelf, console: Console, found: Recovered
+async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
+    order: Order,
+    ledger: Ledger,
+    spool: Spool,
+    shelf: Shelf,
+    console: Console,
+    found: Recovered,
+    interrupts: Interrupts,
 ) -> tuple[Runner, Feed]:
     """Put the pool together and let it work, under the eye of the signals."""
     limits = await _limits(order, ledger)
-    feed = Feed(Plan(order.matrix, ledger), _without(order.selection, found.held), console.skipped)
+    plan = Plan(order.matrix, ledger, order.output)
+    feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     provider = Gemini(omit_size=lambda model: order.registry.find(model).omit_size)
     runner = Runner(
         feed=feed,
@@ -158,37 +218,21 @@ async def _work(
         shelf=shelf,
         watcher=console,
         next_attempt=await ledger.do(lambda store: store.next_attempt()),
+        is_same_model=lambda asked, told: order.registry.find(asked).name == order.registry.find(told).name,
     )
+    interrupts.attach(runner)
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
     console.begin(order.matrix.cells, lambda: ledger.money)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_heed_signals, runner)
-        await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
-        group.cancel_scope.cancel()
+    await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
+    if plan.damaged:
+        reason = (
+            f"{len(plan.damaged)} images that are paid for are missing or have another size in {order.output}, "
+            f"the first is {plan.damaged[0]}; put them back from a copy"
+        )
+        console.warn(reason)
+        runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=reason)
     return runner, feed
-
-
-async def _heed_signals(runner: Runner) -> None:
-    """First signal: send nothing more, let finish what is paid for. Second, or too slow after TERM: abandon it."""
-    if sys.platform == "win32":  # no event loop hands signals over there: Ctrl-C cancels, and the next run resumes
-        return
-    known = {getattr(signal, name): code for name, code in SIGNALS.items()}
-    with anyio.open_signal_receiver(*known) as received:
-        async with anyio.create_task_group() as group:
-            async for number in received:
-                if runner.stopped is not None and runner.stopped.exit_code in SIGNALS.values():
-                    runner.cancel()
-                    continue
-                reason = f"Stopped by {signal.Signals(number).name}; run again to go on"
-                runner.stop(Stop(exit_code=known[number], reason=reason))
-                if number != signal.SIGINT:
-                    group.start_soon(_cancel_later, runner)
-
-
-async def _cancel_later(runner: Runner) -> None:
-    await anyio.sleep(DRAIN)
-    runner.cancel()
 
 
 async def _limits(order: Order, ledger: Ledger) -> Limits:
@@ -220,14 +264,21 @@ def _without(selection: Selection, held: frozenset[str]) -> Selection:
     )
 
 
-async def _count(feed: Feed, ledger: Ledger) -> None:
+async def _count(feed: Feed, ledger: Ledger, cells: int) -> None:
+    """Count what a stopped run never reached; a very large rest is taken from the ledger's own counts."""
+    known: dict[Outcome, int] = {}
     if ledger.broken is None:
-        await feed.count_rest()
+        with anyio.move_on_after(COUNT_LIMIT):
+            await feed.count_rest()
+        known = await ledger.do(lambda store: store.count_outcomes())
+    if not feed.is_exhausted:
+        feed.tally.fill(cells, known)
 
 
 async def _note_end(ledger: Ledger, summary: Summary) -> None:
     if ledger.broken is None:
-        await ledger.do(lambda store: store.end_run(summary.to_json()))
+        with contextlib.suppress(BatchError):  # the ledger remembers what broke it, and the summary tells it
+            await ledger.do(lambda store: store.end_run(summary.to_json()))
 
 
 def _with_fault(summary: Summary, fault: BatchError | None) -> Summary:

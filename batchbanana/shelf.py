@@ -29,7 +29,7 @@ class Parcel:
         images: the one that counts, then extras.
         cost: micro-dollars if it was billed; None when the price is unknown.
         tries: attempts that this task has taken, this one included.
-        replaces: file of an older image of the same task.
+        replaces: file of an older image of the same task, and `replaced` its outcome.
     """
 
     attempt: int
@@ -40,7 +40,12 @@ class Parcel:
     model_version: str | None
     tries: int
     replaces: str | None = None
+    replaced: Outcome | None = None
     note: str = ""
+
+
+# Of two images of one task the better stays.
+WORTH = {Outcome.MISMATCH: 0, Outcome.DEGRADED: 1, Outcome.DONE: 2}
 
 
 class ConflictError(Exception):
@@ -73,9 +78,11 @@ class Shelf:
             OSError: the disk refuses; it stays in the spool likewise.
             LedgerError, DiskError: the ledger cannot be written; likewise.
         """
-        files = await self._find_place(parcel)
         main, picture = parcel.images[0], parcel.images[0].picture
         outcome, note = judge(parcel.errand, picture)
+        if parcel.replaced is not None and WORTH[outcome] < WORTH[parcel.replaced]:
+            return await self._put_aside(parcel, parcel.replaced)
+        files = await self._find_place(parcel)
         made = Made(
             file=files[0],
             size=main.size,
@@ -87,6 +94,7 @@ class Shelf:
             model_version=parcel.model_version,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             extras=tuple(files[1:]),
+            replaces=parcel.replaces,
             note="; ".join(filter(None, (note, parcel.note))),
         )
         ending = Ending(
@@ -104,6 +112,18 @@ class Shelf:
         self._placed.difference_update(files)
         await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
         return outcome
+
+    async def _put_aside(self, parcel: Parcel, held: Outcome) -> Outcome:
+        """Keep an image that is worse than the one its task has: it was paid for, but takes no place."""
+        for rank, image in enumerate(parcel.images):
+            name = final_name(parcel, rank, "")
+            await to_thread.run_sync(self._spool.keep_aside, image.path, name, limiter=self._disk)
+        # The outcome stays; only the count of its attempts begins anew.
+        ending = Ending(key=parcel.errand.key, outcome=held, attempt=parcel.attempt, record={})
+        await self._ledger.settle(
+            Settlement(attempt=parcel.attempt, result="image", billed=parcel.billed, cost=parcel.cost, ending=ending)
+        )
+        return held
 
     async def _find_place(self, parcel: Parcel) -> list[str]:
         """Link the images to their names; where another task's image has the name, to a longer one."""

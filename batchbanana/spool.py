@@ -212,13 +212,15 @@ class Spool:
     def set_aside(self, final: str) -> None:
         """Move an image that a better one has replaced out of `images/`; it was paid for, so it is kept."""
         source = self._job / final
-        target = self._job / SUPERSEDED / final
-        if not source.exists():
-            return
-        number = 0
-        while not self.publish(source, target.relative_to(self._job)):
+        if source.exists():
+            self.keep_aside(source, final)
+
+    def keep_aside(self, source: Path, final: str) -> None:
+        """Move a file to where superseded images are, never over another."""
+        target, number = SUPERSEDED / final, 0
+        while not self.publish(source, target):
             number += 1
-            target = (self._job / SUPERSEDED / final).with_stem(f"{Path(final).stem}~{number}")
+            target = (SUPERSEDED / final).with_stem(f"{Path(final).stem}~{number}")
         self._files.unlink(source)
 
     def retract(self, final: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.models import Model
-from batchbanana.record import usd
+from batchbanana.record import span, usd
 from batchbanana.summary import Summary, counts
 from batchbanana.survey import Survey, duration
 
@@ -83,14 +83,6 @@ def _price(found: Survey) -> str:
 def axes_text(axes: Iterable[tuple[str, int]]) -> str:
     """Write axes as `3 prompt x 2 ratio`; those with a single value are left out."""
     return " x ".join(f"{count} {name}" for name, count in axes if count > 1) or "1"
-
-
-def span(seconds: float) -> str:
-    """Write seconds for a person."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def summary_text(summary: Summary) -> str:

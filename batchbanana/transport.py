@@ -215,7 +215,7 @@ def _check_proxies(endpoint: Endpoint) -> None:
         httpx.AsyncClient(verify=False, trust_env=endpoint.host not in LOOPBACK)  # noqa: S501 -- never connects
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise NeedsPersonError(
-            "The proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used; correct or unset it"
+            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used; correct or unset it"
         ) from error
 
 

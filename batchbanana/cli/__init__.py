@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from batchbanana import __version__
-from batchbanana.cli.options import EXIT_CODES
+from batchbanana.cli.options import EXIT_CODES, say
 from batchbanana.errors import BatchError, Exit
 
 # Module and short help of each command: a command is imported when it is called, so that `--help` and `--version` are
@@ -49,27 +49,27 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-def commands(*, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def commands() -> None:
     """Make images in bulk with the Nano Banana models.
 
     A manifest (YAML or CSV) says what to make; running it again goes on where it stopped.
     """
-    click.get_current_context().obj = debug
 
 
 def main() -> int:
     """Run the command line and give its exit code."""
-    arguments = sys.argv[1:]
+    debug = "--debug" in sys.argv  # wherever it stands: one adds it to a line that has failed
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         result = commands.main(arguments, prog_name="batchbanana", standalone_mode=False)
     except click.exceptions.Abort:
         return Exit.INTERRUPTED
     except click.ClickException as error:
-        _say(f"batchbanana: {error.format_message()}; see 'batchbanana --help'")
+        say(f"batchbanana: {error.format_message()}; see 'batchbanana --help'")
         return Exit.USAGE
     except BatchError as error:
-        _say(str(error) if "\n" in str(error) else f"batchbanana: {error}")
+        say(str(error) if "\n" in str(error) else f"batchbanana: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -77,7 +77,7 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.UNEXPECTED
     except Exception as error:  # noqa: BLE001 -- the last resort: a sentence instead of a traceback
-        return _unexpected(error, debug="--debug" in arguments)
+        return _unexpected(error, debug=debug)
     return result if isinstance(result, int) else Exit.MADE
 
 
@@ -85,9 +85,5 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     else:
-        _say(f"batchbanana: an unexpected error ({type(error).__name__}: {error}); run with --debug and report it")
+        say(f"batchbanana: an unexpected error ({type(error).__name__}: {error}); run with --debug and report it")
     return Exit.UNEXPECTED
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
-
-from batchbanana.cli.options import LimitOptions
+from batchbanana.cli.options import LimitOptions, say
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Store
 from batchbanana.manifest import LimitSettings
@@ -41,4 +39,4 @@ def read_ledger(folder: Path) -> Iterator[Store | None]:
 def warn(matrix: Matrix) -> None:
     """Say what is odd about a manifest."""
     for warning in matrix.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")

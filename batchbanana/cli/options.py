@@ -1,5 +1,6 @@
 """Options and texts that commands share. Imports nothing heavy."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -69,6 +70,12 @@ max_tasks = click.option(
     metavar="N",
     help="Refuse larger matrices.",
 )
+
+
+def say(text: str) -> None:
+    """Tell a person on standard error; one who has left is not told, and nothing else changes."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def folder(name: str, chosen: Path | None, among: int = 1) -> Path:

@@ -77,13 +77,19 @@ def command(
     choices = Choices(**chosen)
     limits = options.LimitOptions(concurrency=concurrency, rpm=rpm, max_cost=max_cost)
     codes: list[int] = []
-    for path in manifests:
-        matrix = load_matrix(path, max_tasks)
-        folder = options.folder(matrix.manifest.name, output, len(manifests))
+    for matrix, folder in _jobs([load_matrix(path, max_tasks) for path in manifests], output):
         codes.append(_run_one(matrix, folder, with_options(matrix.manifest.limits, limits), choices))
         if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
             break
     return max(codes, key=_weight)
+
+
+def _jobs(matrices: Sequence[Matrix], output: Path | None) -> list[tuple[Matrix, Path]]:
+    """Give every manifest its job directory; all of them were checked before the first one spends anything."""
+    jobs = [(matrix, options.folder(matrix.manifest.name, output, len(matrices))) for matrix in matrices]
+    if len({folder for _, folder in jobs}) < len(jobs):
+        raise UsageError("Two of these manifests have the same name and would share a job directory; rename one")
+    return jobs
 
 
 def _weight(code: int) -> int:
@@ -105,6 +111,7 @@ def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choic
             limits=limits,
             endpoint=endpoint,
             selection=selection,
+            is_rehearsal=choices.sandbox,
         )
         console = _console(quiet=choices.quiet)
         gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
@@ -118,9 +125,12 @@ def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choic
 
 def _tell(summary: Summary, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(summary.to_json(), ensure_ascii=False))
+        try:
+            click.echo(json.dumps(summary.to_json(), ensure_ascii=False))
+        except OSError:  # whoever wanted it has left; the exit code still tells how the run ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
-        click.echo(tables.summary_text(summary), err=True)
+        options.say(tables.summary_text(summary))
 
 
 def _selection(matrix: Matrix, choices: Choices) -> Selection:
@@ -140,9 +150,7 @@ def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
         if choices.base_url:
             raise UsageError("--sandbox and --base-url exclude each other; leave one out")
         with in_process(manifest.sandbox) as sandbox:
-            click.echo(
-                f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.", err=True
-            )
+            options.say(f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.")
             yield Endpoint.build(sandbox.url, provider.auth, "sandbox-key")
         return
     base = choices.base_url or provider.base_url
@@ -155,13 +163,13 @@ def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, *, yes: bool) -
         return True
     if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         if limits.max_cost is None:
-            click.echo("No max_cost is set: only the size of the plan bounds what this run spends.", err=True)
+            options.say("No max_cost is set: only the size of the plan bounds what this run spends.")
         return True
     with read_ledger(folder) as store:
         found = survey(matrix, store)
     if found.missing <= ASK_TASKS and found.low <= ASK_MICRO_USD:
         return True
-    click.echo(tables.plan_text(matrix, found, limits, str(folder)), err=True)
+    options.say(tables.plan_text(matrix, found, limits, str(folder)))
     return click.confirm("Go?", err=True)
 
 

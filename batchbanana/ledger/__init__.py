@@ -9,7 +9,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ __all__ = [
     "Settlement",
     "Store",
     "Unsettled",
-    "explain",
+    "explained",
 ]
 
 MOST_A_COMMIT = 256
@@ -142,7 +142,7 @@ class Ledger:
         return results
 
     def _break(self, error: Exception) -> None:
-        self._broken = explain(error)
+        self._broken = _explain(error)
         self._broken.__cause__ = error
         with contextlib.suppress(sqlite3.Error):  # the file is given up anyway, and the next opening rolls back
             if self._store.in_transaction:
@@ -177,7 +177,16 @@ class Ledger:
         return self._broken
 
 
-def explain(error: Exception) -> BatchError:
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn faults of the disk and of the ledger's file into sentences for a person."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> BatchError:
     """Say what a fault of the file means for a person: make room, or look at the ledger."""
     if isinstance(error, BatchError):
         return error

@@ -60,12 +60,21 @@ class Metadata:
         return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
 
     def _reopen(self) -> BinaryIO:
-        if not self._path.exists() or self._path.stat().st_size < self._bytes:
+        if not self._ends_where_it_should():
             self._seq = self._bytes = 0
         handle = self._path.open("ab")
         if handle.tell() != self._bytes:  # a finished job's file is not touched at all
             handle.truncate(self._bytes)
         return handle
+
+    def _ends_where_it_should(self) -> bool:
+        """Whether a line ends at the byte up to which the file was right; if not, somebody has edited it."""
+        try:
+            with self._path.open("rb") as handle:
+                handle.seek(max(0, self._bytes - 1))
+                return self._bytes == 0 or handle.read(1) == b"\n"
+        except FileNotFoundError:
+            return False
 
     def _rewrite(self) -> None:
         if self._handle is not None:

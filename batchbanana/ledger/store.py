@@ -19,6 +19,7 @@ from batchbanana.task import Billed, Outcome
 APPLICATION_ID = 0x62616E61  # "bana"
 VERSION = 1
 STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
+UNKNOWN_PRICE = 250_000  # micro-dollars; about the dearest list price, so that unpriced silence is bounded too
 LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
 
 SCHEMA = """
@@ -121,7 +122,8 @@ class Store:
     def room(self, price: int) -> Grant:
         """Say whether the money limits leave room for one more attempt at `price` micro-dollars."""
         caps, money = self._caps, self.money
-        if caps.max_possibly_billed is not None and money.possible >= caps.max_possibly_billed:
+        possible = money.possible + money.possible_unpriced * UNKNOWN_PRICE
+        if caps.max_possibly_billed is not None and possible >= caps.max_possibly_billed:
             return Grant.POSSIBLY_BILLED
         if caps.max_cost is not None and money.settled + money.reserved + money.possible + price > caps.max_cost:
             return Grant.CAP
@@ -174,6 +176,7 @@ class Store:
         if settlement.billed is Billed.UNKNOWN:
             self.money.possible += price
             self.money.possible_count += 1
+            self.money.possible_unpriced += row[0] is None
         if settlement.ending is not None:
             self.conclude(settlement.ending)
 
@@ -227,7 +230,7 @@ class Store:
 
     def _lookup(self, keys: list[bytes]) -> dict[str, Known]:
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, outcome, file, attempt FROM outcomes WHERE key IN ({marks})"  # noqa: S608 -- only question marks are put in
+        query = f"SELECT key, outcome, file, attempt, size FROM outcomes WHERE key IN ({marks})"  # noqa: S608 -- only question marks are put in
         ended = {row[0]: row[1:] for row in self._db.execute(query, keys)}
         results: dict[bytes, list[str]] = {}
         query = f"SELECT key, result, id FROM attempts WHERE result <> 'image' AND key IN ({marks}) ORDER BY id"  # noqa: S608 -- only question marks are put in
@@ -238,6 +241,7 @@ class Store:
             key.hex(): Known(
                 outcome=Outcome(ended[key][0]) if key in ended else None,
                 file=ended[key][1] if key in ended else None,
+                size=ended[key][3] if key in ended else None,
                 results=tuple(results.get(key, ())),
             )
             for key in ended.keys() | results.keys()
@@ -249,6 +253,12 @@ class Store:
         if settled is None or sha256 is None:
             return settled is not None
         return self._db.execute("SELECT 1 FROM outcomes WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+    def replaced_by(self, sha256: str) -> str | None:
+        """Name the file that the image of this hash has replaced, if it did."""
+        row = self._db.execute("SELECT record FROM outcomes WHERE sha256 = ?", (sha256,)).fetchone()
+        replaced = json.loads(row[0]).get("replaces") if row else None
+        return str(replaced) if replaced else None
 
     def owns(self, file: str) -> bool:
         """Whether a file, relative to the job directory, is the image of some task."""
@@ -289,9 +299,10 @@ class Store:
         row = self._db.execute(
             "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
             " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0),"
-            " count(CASE WHEN billed = 'unknown' THEN 1 END) FROM attempts"
+            " count(CASE WHEN billed = 'unknown' THEN 1 END),"
+            " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END) FROM attempts"
         ).fetchone()
-        return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3])
+        return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3], possible_unpriced=row[4])
 
 
 def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:

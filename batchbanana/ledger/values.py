@@ -29,13 +29,15 @@ class Money:
     Attributes:
         settled: for answers that were billed.
         reserved: for what is in flight.
-        possible: at worst, for attempts that got no answer; `possible_count` of them.
+        possible: at worst, for attempts that got no answer; `possible_count` of them, `possible_unpriced` of these at
+            an unknown price.
     """
 
     settled: int = 0
     reserved: int = 0
     possible: int = 0
     possible_count: int = 0
+    possible_unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +46,13 @@ class Known:
 
     Attributes:
         outcome: None while it is pending.
-        file: of the image, relative to the job directory.
+        file: of the image, relative to the job directory, with `size` bytes.
         results: how its attempts without an image ended, in order; only those after the outcome.
     """
 
     outcome: Outcome | None = None
     file: str | None = None
+    size: int | None = None
     results: tuple[str, ...] = ()
 
 

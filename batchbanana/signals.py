@@ -1,0 +1,57 @@
+"""Signals: the first lets what is in flight finish, because it is paid for; the second abandons it."""
+
+import signal
+import sys
+
+import anyio
+
+from batchbanana.errors import Exit
+from batchbanana.policy import Stop
+from batchbanana.runner import Runner
+
+DRAIN = 60.0  # seconds that a terminated run lets requests finish; service managers kill after 90
+CODES = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED, "SIGHUP": Exit.TERMINATED}
+
+
+class Interrupts:
+    """Hears signals from a run's first step to its last."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+        self._first: Stop | None = None
+
+    def attach(self, runner: Runner) -> None:
+        """Say what is to be stopped; a signal that came before stops it at once."""
+        self._runner = runner
+        if self._first is not None:
+            runner.stop(self._first)
+
+    async def heed(self) -> None:
+        """Listen until cancelled."""
+        if sys.platform == "win32":  # no event loop hands signals over there: Ctrl-C cancels, and the next run resumes
+            return
+        codes = {getattr(signal, name): code for name, code in CODES.items()}
+        # Whoever started us with a signal ignored, as nohup does, wants it ignored.
+        heard = [number for number in codes if signal.getsignal(number) is not signal.SIG_IGN]
+        if not heard:
+            return
+        with anyio.open_signal_receiver(*heard) as received:
+            async with anyio.create_task_group() as group:
+                async for number in received:
+                    if self._first is not None:
+                        self._cancel()
+                        continue
+                    reason = f"Stopped by {signal.Signals(number).name}; run again to go on"
+                    self._first = Stop(exit_code=codes[number], reason=reason)
+                    if self._runner is not None:
+                        self._runner.stop(self._first)
+                    if number != signal.SIGINT:
+                        group.start_soon(self._cancel_later)
+
+    async def _cancel_later(self) -> None:
+        await anyio.sleep(DRAIN)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
