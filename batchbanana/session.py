@@ -140,6 +140,7 @@ async def _tick(console: Console) -> None:
 
 async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summary:
     began = time.monotonic()
+    lanes = Lanes(order.endpoint)  # first of all: an environment that cannot work must not leave a folder behind
     job = JobDirectory(order.output)
     with job.held():
         async with _opened(order, job) as (ledger, spool):
@@ -147,7 +148,7 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             found = await _recovered(ledger, spool, shelf)
             console.recovered(found)
             before = ledger.money.settled
-            runner, feed = await _work(order, ledger, spool, shelf, console, found, interrupts)
+            runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
             await _count(feed, ledger, order.matrix.cells)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
@@ -198,6 +199,7 @@ def _caps(order: Order) -> Caps:
 
 async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     order: Order,
+    lanes: Lanes,
     ledger: Ledger,
     spool: Spool,
     shelf: Shelf,
@@ -212,7 +214,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     provider = Gemini(omit_size=lambda model: order.registry.find(model).omit_size)
     runner = Runner(
         feed=feed,
-        engine=LocalEngine(provider, Lanes(order.endpoint), spool),
+        engine=LocalEngine(provider, lanes, spool),
         limits=limits,
         ledger=ledger,
         shelf=shelf,

@@ -259,6 +259,22 @@ def test_an_image_that_replaces_another_has_the_only_line(tmp_path: Path) -> Non
     assert metadata(tmp_path) == [2, 3]
 
 
+def test_metadata_that_somebody_has_edited_is_written_anew(tmp_path: Path) -> None:
+    make(tmp_path, image(1, task=1), image(2, task=2))
+    path = tmp_path / "metadata.jsonl"
+    path.write_text(path.read_text().replace('"n":1', '"n":100000'))
+    make(tmp_path, image(3, task=3))
+    assert metadata(tmp_path) == [1, 2, 3]
+
+
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    """Power loss is the one thing that killing the program does not rehearse."""
+    store = opened(tmp_path)
+    assert store.pragma("synchronous") == 2  # FULL
+    assert store.pragma("journal_mode") == "wal"
+    store.close()
+
+
 def test_a_finished_jobs_metadata_is_not_touched(tmp_path: Path) -> None:
     make(tmp_path, image(1, task=1))
     before = (tmp_path / "metadata.jsonl").stat().st_mtime_ns
@@ -271,7 +287,8 @@ def test_a_disk_that_refuses_metadata_is_told_as_a_disk_fault(tmp_path: Path) ->
 
     async def main() -> None:
         async with Ledger(tmp_path, opened(tmp_path)) as ledger:
+            await ledger.begin(sending(1))  # committed, and told so, although the line for it cannot be written
             with pytest.raises(DiskError, match="cannot be written"):
-                await ledger.begin(sending(1))
+                await ledger.settle(image(1))
 
     anyio.run(main)

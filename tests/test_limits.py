@@ -1,6 +1,7 @@
 """A limit is tested as what it promises: no window holds more than it may, nobody leaves before a gate opens."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from batchbanana.limits import (
     Exhausted,
     Limits,
     Window,
+    until_new_day,
 )
 from batchbanana.task import Failure, FailureKind
 from tests.support.clock import run_virtually
@@ -227,6 +229,15 @@ def test_half_bad_of_twenty_in_a_minute_opens_it_and_old_answers_are_forgotten()
     for n in range(100):
         calm.observe(FailureKind.UNAVAILABLE, n * 4.0)
     assert not calm.is_open
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [("2026-11-22T18:00+00:00", 14), ("2026-07-01T06:59+00:00", 1 / 60), ("2026-11-01T08:00+00:00", 24)],
+)
+def test_a_day_of_quota_ends_at_midnight_in_california(now: str, hours: float) -> None:
+    """The last is the day of 25 hours: at one in the morning there, 24 are left."""
+    assert until_new_day(datetime.fromisoformat(now)) == pytest.approx(hours * 3600)
 
 
 def test_a_model_behind_an_open_breaker_does_not_hold_back_another() -> None:

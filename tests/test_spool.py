@@ -3,6 +3,7 @@
 import errno
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -56,6 +57,58 @@ def test_publishing_twice_is_harmless_and_a_foreign_file_is_never_overwritten(tm
     assert not spool.publish(path, Path("images/c.png"))
     assert (tmp_path / "images/c.png").read_bytes() == b"foreign"
     assert (tmp_path / "images/a/b.png").read_bytes() == b"picture"
+
+
+class Told(Files):
+    """The real disk, which also remembers what it was told to do."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def sync(self, handle: BinaryIO, size: int) -> None:
+        self.log.append("sync file")
+        super().sync(handle, size)
+
+    def sync_folder(self, path: Path) -> None:
+        self.log.append(f"sync {path.name}")
+        super().sync_folder(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.log.append("rename")
+        super().rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        self.log.append("link")
+        super().link(source, target)
+
+
+def test_bytes_are_synced_before_they_get_a_name_and_names_before_anybody_relies_on_them(tmp_path: Path) -> None:
+    files = Told()
+    spool = opened(tmp_path, files)
+    files.log.clear()
+    path, _ = ready(spool)
+    assert files.log == ["sync file", "rename", "sync spool"]
+    files.log.clear()
+    spool.publish(path, Path("images/new/a.png"))
+    assert files.log == ["sync images", "link", "sync new"]
+
+
+def test_an_image_set_aside_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for number in range(3):
+        (tmp_path / "images/a.png").write_bytes(b"%d" % number)
+        spool.set_aside("images/a.png")
+    aside = tmp_path / ".batchbanana/superseded/images"
+    assert sorted(path.read_bytes() for path in aside.iterdir()) == [b"0", b"1", b"2"]
+    assert not (tmp_path / "images/a.png").exists()
+
+
+def test_files_of_others_in_the_spool_are_left_alone(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    (spool.folder / "foo.ready").write_bytes(b"?")
+    (spool.folder / "x.part").mkdir()
+    assert spool.recover() == []
+    assert (spool.folder / "foo.ready").exists()
 
 
 class NoHardLinks(Files):

@@ -60,7 +60,18 @@ def test_a_path_of_the_relay_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["example.com", "ftp://example.com", "https://", "https://me:pw@example.com", "https://e.com/?key=1"]
+    "url",
+    [
+        "example.com",
+        "ftp://example.com",
+        "https://",
+        "https://me:pw@example.com",
+        "https://e.com/?key=1",
+        "http://127.0.0.1:abc",
+        "http://127.0.0.1:99999",
+        "http://exa mple/",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_base_url_is_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(UsageError) as refused:
@@ -90,3 +101,8 @@ def test_the_key_is_not_in_the_endpoints_text() -> None:
     endpoint = Endpoint.build(None, None, "canary")
     assert "canary" not in repr(endpoint)
     assert endpoint.hide("you sent canary") == "you sent [key]"
+
+
+def test_the_beginning_of_a_key_is_hidden_where_a_quotation_was_cut() -> None:
+    endpoint = Endpoint.build(None, None, "canary-of-forty-characters-or-so")
+    assert endpoint.hide("you sent canary-of-for\u2026") == "you sent [key]\u2026"

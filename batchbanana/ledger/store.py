@@ -286,6 +286,10 @@ class Store:
         """Leave a number for later runs."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
+    def pragma(self, name: str) -> object:
+        """Read one of SQLite's settings."""
+        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""

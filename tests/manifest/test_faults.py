@@ -20,6 +20,14 @@ YAML_FAULTS: dict[str, tuple[str, str]] = {
     "an id said twice": (f"{JOB}  - id: a\n    prompt: b\n", "4: the id `a` stands here and in line 2"),
     "an id that is a path": ("jobs:\n  - id: ../a\n    prompt: b\n", "2: the id `../a` is a path"),
     "a reserved id": ("jobs:\n  - id: nul\n    prompt: b\n", "2: the id `nul` is a reserved name on Windows"),
+    "extra that sets the size": (
+        "extra: {generationConfig: {imageConfig: {imageSize: 4K}}}\njobs:\n  - prompt: b\n",
+        "1: `extra` sets `imageConfig`",
+    ),
+    "extra that sets the number": (
+        "extra: {generationConfig: {candidate_count: 4}}\njobs:\n  - prompt: b\n",
+        "1: `extra` sets `candidate_count`",
+    ),
     "extra that sets the prompt": ("jobs:\n  - prompt: b\n    extra: {contents: []}\n", "3: `extra` sets `contents`"),
     "a job without a prompt": ("jobs:\n  - id: b\n", "2: a job has no `prompt`"),
     "no jobs": ("name: x\n", "1: the manifest has no `jobs`"),

@@ -28,7 +28,7 @@ def body(asked: Attempt, *, omit: str = "") -> Any:
 
 def test_the_body_is_the_documented_one() -> None:
     assert body(attempt(ratio="16:9", resolution="2K")) == {
-        "contents": [{"parts": [{"text": "a cat"}]}],
+        "contents": [{"role": "user", "parts": [{"text": "a cat"}]}],
         "generationConfig": {
             "responseModalities": ["IMAGE"],
             "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},
@@ -76,7 +76,7 @@ def test_extra_parameters_are_merged_at_every_level_and_win() -> None:
         "imageConfig": {"aspectRatio": "1:1", "imageSize": "512"},
         "seed": 7,
     }
-    assert made["contents"] == [{"parts": [{"text": "a cat"}]}]
+    assert made["contents"] == [{"role": "user", "parts": [{"text": "a cat"}]}]
 
 
 @pytest.mark.parametrize("key", ["contents", "model"])

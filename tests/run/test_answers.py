@@ -1,6 +1,7 @@
 """What the server does, and what becomes of the task, the money and the exit code: a row a behaviour."""
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,35 @@ def test_a_degraded_image_can_be_asked_for_again_and_the_old_one_is_kept_aside(t
         assert (ended.code, ended.json["done"], ended.json["degraded"]) == (0, 1, 0), ended.err
         job.check()
         assert job.records[0]["delivered_resolution"] == "4K"
-        assert len(list((job.output / ".batchbanana/superseded").iterdir())) == 1
+        assert len(list((job.output / ".batchbanana/superseded/images/hero").iterdir())) == 1
+
+
+def test_asking_again_for_4k_that_still_hangs_buys_no_second_2k(tmp_path: Path) -> None:
+    with in_thread({"faults": [{"when": {"resolution": "4K"}, "then": {"hang": "before"}}]}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1, **{**QUICK, "resolution": "4K"}))
+        job.run()
+        before = job.records
+        ended = job.run("--upgrade")
+        assert (ended.code, ended.json["degraded"], ended.json["attempts"]) == (4, 1, 2)
+        assert job.records == before
+        assert sandbox.bill()["billed"] == 1
+        job.check()
+
+
+def test_an_image_that_is_worse_than_the_one_there_is_kept_aside(tmp_path: Path) -> None:
+    faults = [
+        {"when": {"resolution": "4K", "first": 2}, "then": {"hang": "before"}},
+        {"when": {"resolution": "4K"}, "then": {"ratio": "16:9"}},
+    ]
+    with in_thread({"faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1, **{**QUICK, "resolution": "4K", "timeouts": {"4K": 2}}))
+        job.run()
+        before = job.records
+        ended = job.run("--retry", "degraded")
+        assert (ended.code, ended.json["degraded"], ended.json["mismatch"]) == (4, 1, 0)
+        assert job.records == before
+        assert len(list((job.output / ".batchbanana/superseded/images/hero").iterdir())) == 1
+        job.check()
 
 
 def test_without_fallback_4k_that_never_answers_fails(tmp_path: Path) -> None:
@@ -177,10 +206,14 @@ def test_what_only_a_person_can_mend_stops_at_once_and_fails_no_task(tmp_path: P
 
 
 def test_a_redirect_is_not_followed_with_the_key(tmp_path: Path) -> None:
-    with in_thread() as other, in_thread({"faults": [{"then": {"redirect": f"{other.url}/elsewhere"}}]}) as sandbox:
-        ended = Job(tmp_path, sandbox.url, manifest(2)).run()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        elsewhere = f"http://127.0.0.1:{other.getsockname()[1]}/elsewhere"
+        with in_thread({"faults": [{"then": {"redirect": elsewhere}}]}) as sandbox:
+            ended = Job(tmp_path, sandbox.url, manifest(2)).run()
         assert ended.code == 12
-        assert other.bill()["requests"] == 0
+        other.settimeout(0)
+        with pytest.raises(BlockingIOError):  # nobody has even knocked
+            other.accept()
 
 
 def test_a_model_that_is_gone_leaves_its_tasks_pending_and_the_others_are_made(tmp_path: Path) -> None:

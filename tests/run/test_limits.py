@@ -1,5 +1,6 @@
 """Limits on the wire: nobody comes back before the hint, no window holds more than told, a cap caps."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -49,6 +50,23 @@ def test_a_days_quota_pauses_the_run_and_fails_nothing(tmp_path: Path) -> None:
         assert (ended.code, ended.json["pending"], ended.json["failed"]) == (75, 20, 0)
         assert ended.json["stopped"]
         assert ended.json["resume_in"] == pytest.approx(7200)
+        assert "run again in 2 h 00 min, after 20" in ended.json["stopped"]
+
+
+def test_a_days_quota_without_a_hint_names_midnight_in_california(tmp_path: Path) -> None:
+    quota = {"@type": "x.QuotaFailure", "violations": [{"quotaId": "RequestsPerDayPerProject", "quotaValue": "20"}]}
+    body = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", "details": [quota]}}
+    with in_thread({"faults": [{"then": {"status": 429, "body": body}}]}) as sandbox:
+        ended = Job(tmp_path, sandbox.url, manifest(2)).run()
+        assert ended.code == 75
+        assert 0 < ended.json["resume_in"] <= 25 * 3600
+        assert "run again in" in ended.json["stopped"]
+
+
+def test_a_wait_of_a_day_is_a_pause_of_the_run_whatever_the_error(tmp_path: Path) -> None:
+    with in_thread({"faults": [{"then": {"error": "overloaded", "retry_after": 86000}}]}) as sandbox:
+        ended = Job(tmp_path, sandbox.url, manifest(2)).run()
+        assert (ended.code, ended.json["pending"], ended.json["resume_in"]) == (75, 2, 86000)
 
 
 def test_requests_a_minute_hold_across_runs(tmp_path: Path) -> None:
@@ -58,6 +76,7 @@ def test_requests_a_minute_hold_across_runs(tmp_path: Path) -> None:
         job.run("--rpm", "5", "--limit", "4")
         with job.started("--rpm", "5") as process:
             until(lambda: sandbox.bill()["requests"] >= 5)
+            time.sleep(1.5)  # more would leave within a second, if more could
             process.send_signal(15)
             process.communicate(timeout=30)
             assert process.returncode == 143

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.program import KEY, Job, command, manifest
+from tests.support.program import KEY, Job, command, manifest, until
 
 Seen = list[tuple[str, dict[str, str], dict[str, Any]]]
 
@@ -161,3 +161,26 @@ def test_a_reference_that_changes_after_the_manifest_was_read_is_not_sent_under_
         assert (ended.code, ended.json["done"], ended.json["failed"]) == (3, 1, 2)
         assert "has changed since the run began" in ended.err
         assert len(seen) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 503, 418])
+@pytest.mark.parametrize("filler", [0, 95, 105, 120])
+def test_a_server_that_quotes_the_key_does_not_get_it_into_our_words(tmp_path: Path, status: int, filler: int) -> None:
+    """Wherever the quotation is cut."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        text = "x " * (filler // 2) + str(handler.headers["authorization"])
+        send(handler, json.dumps({"error": {"code": status, "message": text}}).encode(), status=status)
+
+    with server(respond) as (url, _):
+        job = Job(tmp_path, url, manifest(1))
+        with job.started() as process:
+            until(lambda: job.output.exists() and job.attempts("result IS NOT NULL") >= 1)
+            process.terminate()
+            out, err = process.communicate()
+    told = (
+        out
+        + err
+        + "".join(path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file())
+    )
+    assert not any(KEY[:length] in told for length in range(8, len(KEY) + 1))

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-KEY = "canary-key-5b1f0c"
+KEY = "canary-key-5b1f0c-7d2e9a4b8c6f1e3d5a7b9c0d"  # long enough to be cut in the middle when somebody quotes it
 PATIENCE = 60.0  # seconds after which a run that should have ended is a hang
 
 
