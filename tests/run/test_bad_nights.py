@@ -1,4 +1,4 @@
-"""What happens to a job at night: windows close, files vanish, descriptors run out, a rehearsal meets the real thing."""
+"""What happens to a job at night: windows close, files vanish, descriptors run out, a rehearsal meets the real one."""
 
 import os
 import resource
