@@ -5,9 +5,12 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from batchbanana.cli import main as cli
+    try:
+        from batchbanana.cli import main as cli
 
-    sys.exit(cli())
+        sys.exit(cli())
+    except KeyboardInterrupt:  # pressed while modules are still being imported
+        sys.exit(130)
 
 
 if __name__ == "__main__":

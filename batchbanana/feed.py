@@ -173,6 +173,11 @@ class Feed:
         heapq.heappush(self._waiting, (anyio.current_time() + delay, self._pushed, work))
         self._wake()
 
+    @property
+    def parked(self) -> int:
+        """How many wait to be handed out again."""
+        return len(self._waiting)
+
     def finish(self, work: Work, outcome: Outcome | None) -> None:
         """Say that work has ended, with an outcome or, None, still pending."""
         self._active -= 1
@@ -205,7 +210,8 @@ class Feed:
         async with self._refilling:
             if self._fresh and not self._closed:
                 return
-            block = None if self._exhausted else await self._plan.block()
+            with anyio.CancelScope(shield=True):  # a block that is taken from the matrix must be counted
+                block = None if self._exhausted else await self._plan.block()
             if block is None:
                 self._exhausted = True
                 return

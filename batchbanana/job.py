@@ -92,11 +92,15 @@ class JobDirectory:
         """Write `summary.json`, whole or not at all."""
         aside = self.own / "summary.json.new"
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-        with aside.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(self.path / "summary.json")
+        try:
+            with aside.open("w", encoding="utf-8") as handle:
+                handle.write(text)
+                handle.flush()
+                os.fsync(handle.fileno())
+            aside.replace(self.path / "summary.json")
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
 
     def read_summary(self) -> dict[str, object] | None:
         """Read the last run's summary; None when there is none."""

@@ -25,6 +25,7 @@ BREAKER_WINDOW = 60.0  # seconds
 BREAKER_SAMPLE = 20  # answers before a share means anything
 BREAKER_NOT_SENT = 5  # in a row: nothing is listening there
 BREAKER_OPEN = (10.0, 300.0)  # first and longest pause, doubling
+PROBE_PATIENCE = 1.0  # seconds after which to look again while a probe is out
 
 SLOWER = 0.7  # concurrency after a sign of overload
 FIRST_LATENCY = 10.0  # seconds; what an image takes, until one has been seen
@@ -286,6 +287,11 @@ class Limits:
         self._gate = max(self._gate, self._clock() + seconds)
         self._ramp = self.concurrency.allowed
         self._wake()
+
+    def hold(self, model: str) -> float:
+        """Give the seconds for which a request for this model is not worth a worker; 0 when it is."""
+        wait = self._breaker(model).wait(self._clock())
+        return PROBE_PATIENCE if wait is None else wait
 
     def close(self) -> None:
         """Let nothing more leave; whoever waits is told at once."""

@@ -48,6 +48,11 @@ async def recover(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
         if attempt is None:
             problems += [problem for file in files if (problem := await _put_away(file, ledger, spool))]
             continue
+        if all(file.rank for file in files):  # only extras are left; the image that counts was brought away already
+            for file in files:
+                await to_thread.run_sync(spool.keep_aside, file.path, f"extras/{file.path.name}")
+            open_attempts[number] = attempt
+            continue
         try:
             await _adopt(attempt, sorted(files, key=lambda file: file.rank), ledger, shelf)
             adopted += 1
@@ -62,7 +67,7 @@ async def recover(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
 async def _put_away(file: Ready, ledger: Ledger, spool: Spool) -> str | None:
     """Drop a file that the ledger already knew when its run died; one it does not know is somebody's paid image."""
     if await ledger.do(lambda store: store.has_image(file.attempt, file.sha256 if file.rank == 0 else None)):
-        replaced = await ledger.do(lambda store: store.replaced_by(file.sha256))
+        replaced = await ledger.do(lambda store: store.replaced_by(file.attempt, file.sha256))
         if replaced is not None:
             await to_thread.run_sync(spool.set_aside, replaced)
         await to_thread.run_sync(spool.forget, file.path)

@@ -34,6 +34,7 @@ from batchbanana.record import Errand, failure_record, span
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome, Rung
 
+MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 MOST_CONFLICTS = 3  # one foreign file under a final name is odd; more of them may be a job that is already made
 
 
@@ -62,6 +63,7 @@ class Runner:
 
     Args:
         next_attempt: the first attempt id that is free.
+        models: how many the plan has.
         is_same_model: whether a model that was asked for and one that answers are the same under two names.
         chance: gives a number from 0 to 1 for the jitter.
     """
@@ -76,6 +78,7 @@ class Runner:
         shelf: Shelf,
         watcher: Watcher,
         next_attempt: int,
+        models: int,
         is_same_model: Callable[[str, str], bool],
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -86,6 +89,7 @@ class Runner:
         self._shelf = shelf
         self._watcher = watcher
         self._next = next_attempt
+        self._models = models
         self._is_same_model = is_same_model
         self._chance = chance
         self._streaks = Streaks()
@@ -143,20 +147,31 @@ class Runner:
         if (end := verdict(work.history)) is not None:
             await self._conclude(work, end)
             return
+        if self._models > 1 and self._feed.parked < MOST_PARKED and (hold := self._limits.hold(work.task.model)):
+            self._feed.again(work, hold)  # a model that does not answer must not keep the workers from the others
+            return
         rung = rung_of(work.task.rungs, work.history)
         if not await self._has_money(rung.price or 0):
             self._feed.finish(work, None)
             return
-        attempt = await self._granted(work, rung)
-        if attempt is not None:
-            await self._carry_out(work, attempt, worker)
+        granted = await self._granted(work, rung, worker)
+        if isinstance(granted, Attempt):
+            await self._carry_out(work, granted, worker)
+        elif granted is not None:
+            self._postpone(work, granted)
         elif self.stopped is not None:
             self._feed.finish(work, None)
         else:  # what was left of the money went to others meanwhile
             self._feed.again(work, 0.0)
 
-    async def _granted(self, work: Work, rung: Rung) -> Attempt | None:
-        """Wait for the limits, with the money promised meanwhile, and write the attempt down; None: no more is sent."""
+    def _postpone(self, work: Work, failure: Failure) -> None:
+        """Do what the policy says of an attempt for which there was no room, and which was never written down."""
+        self._limits.observe(work.task.model, failure, 0.0)
+        history = remember(work.history, failure.kind, len(work.task.rungs))
+        self._act(replace(work, history=history), failure, decide(failure, history, others_pass=False))
+
+    async def _granted(self, work: Work, rung: Rung, worker: Worker) -> Attempt | Failure | None:
+        """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""
         price = rung.price or 0
         self._promised += price
         self._leaving += 1
@@ -165,10 +180,11 @@ class Runner:
                 return None
             attempt = Attempt(id=self._next, task=work.task, rung=rung)
             self._next += 1
-            if await self._begin(attempt) is Grant.GRANTED:
+            failure = await worker.prepare(attempt)
+            if failure is None and await self._begin(attempt, worker) is Grant.GRANTED:
                 return attempt
             self._limits.unsent(work.task.model)
-            return None
+            return failure
         finally:
             self._promised -= price
             self._leaving -= 1
@@ -209,7 +225,7 @@ class Runner:
         self._settled.set()
         self._settled = anyio.Event()
 
-    async def _begin(self, attempt: Attempt) -> Grant:
+    async def _begin(self, attempt: Attempt, worker: Worker) -> Grant:
         """Reserve the money and write the attempt down; only then may it be sent."""
         sending = Sending(
             id=attempt.id,
@@ -218,7 +234,12 @@ class Runner:
             price=attempt.rung.price,
             errand=_errand(attempt).to_json(),
         )
-        grant = await self._ledger.begin(sending)
+        grant = None
+        try:
+            grant = await self._ledger.begin(sending)
+        finally:
+            if grant is not Grant.GRANTED:
+                await worker.abandon()
         if grant is Grant.GRANTED:
             self._in_flight += 1
             self.attempts += 1

@@ -129,6 +129,9 @@ async def run(order: Order, console: Console) -> Summary:
         group.cancel_scope.cancel()
     if isinstance(result, BatchError):
         raise result
+    first = interrupts.first
+    if first is not None and result.stopped is None:  # too late to stop this job, in time for what would come after it
+        return replace(result, exit_code=int(first.exit_code), stopped=first.reason)
     return result
 
 
@@ -220,6 +223,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         shelf=shelf,
         watcher=console,
         next_attempt=await ledger.do(lambda store: store.next_attempt()),
+        models=len({model for job in order.matrix.jobs for model in job.models}),
         is_same_model=lambda asked, told: order.registry.find(asked).name == order.registry.find(told).name,
     )
     interrupts.attach(runner)

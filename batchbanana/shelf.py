@@ -115,7 +115,7 @@ class Shelf:
 
     async def _put_aside(self, parcel: Parcel, held: Outcome) -> Outcome:
         """Keep an image that is worse than the one its task has: it was paid for, but takes no place."""
-        for rank, image in enumerate(parcel.images):
+        for rank, image in reversed(list(enumerate(parcel.images))):  # the image that counts last: a crash leaves it
             name = final_name(parcel, rank, "")
             await to_thread.run_sync(self._spool.keep_aside, image.path, name, limiter=self._disk)
         # The outcome stays; only the count of its attempts begins anew.

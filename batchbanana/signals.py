@@ -20,6 +20,11 @@ class Interrupts:
         self._runner: Runner | None = None
         self._first: Stop | None = None
 
+    @property
+    def first(self) -> Stop | None:
+        """What the first signal asked for; None while there was none."""
+        return self._first
+
     def attach(self, runner: Runner) -> None:
         """Say what is to be stopped; a signal that came before stops it at once."""
         self._runner = runner

@@ -5,6 +5,7 @@ size, and because a cancelled request then spoils its own connection only.
 """
 
 import errno
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ PATIENCE = 3  # times the deadline that a paid body may take while it makes prog
 PROGRESS = 64 * 1024  # bytes within `stall` seconds that count as progress
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
 SHORTEST_SECRET = 6  # characters of a key's beginning that are worth hiding
+CUT = r"(?=\u2026|\.\.\.|\W*$)"  # where a quotation was cut, or the text ends
 MOST_OF_AN_ERROR = 1 << 20  # bytes of an error body that are read
 
 GOOGLE = "https://generativelanguage.googleapis.com"
@@ -118,10 +120,11 @@ class Endpoint:
     def hide(self, text: str) -> str:
         """Take the key out of a text that a server wrote: some quote the headers they were sent.
 
-        A quotation may have been cut in the middle of the key, so its beginnings are taken out as well.
+        A quotation may have been cut in the middle of the key, so a beginning of it before a cut is taken out as well.
         """
-        for length in range(len(self.key), min(SHORTEST_SECRET, len(self.key)) - 1, -1):
-            text = text.replace(self.key[:length], "[key]")
+        text = text.replace(self.key, "[key]")
+        for length in range(len(self.key) - 1, SHORTEST_SECRET - 1, -1):
+            text = re.sub(re.escape(self.key[:length]) + CUT, "[key]", text)
         return text
 
 

@@ -77,8 +77,12 @@ def command(
     choices = Choices(**chosen)
     limits = options.LimitOptions(concurrency=concurrency, rpm=rpm, max_cost=max_cost)
     codes: list[int] = []
-    for matrix, folder in _jobs([load_matrix(path, max_tasks) for path in manifests], output):
-        codes.append(_run_one(matrix, folder, with_options(matrix.manifest.limits, limits), choices))
+    jobs = _jobs([load_matrix(path, max_tasks) for path in manifests], output)
+    settings = {matrix: with_options(matrix.manifest.limits, limits) for matrix, _ in jobs}
+    for matrix, _ in jobs:
+        _check(matrix, settings[matrix], choices)
+    for matrix, folder in jobs:
+        codes.append(_run_one(matrix, folder, settings[matrix], choices))
         if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
             break
     return max(codes, key=_weight)
@@ -97,8 +101,20 @@ def _weight(code: int) -> int:
     return {Exit.MADE: 0, Exit.SOME_DIFFER: 1, Exit.SOME_FAILED: 2}.get(Exit(code), 3)
 
 
-def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
+def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:
+    """Find out what would stop a job before any job spends anything."""
     check_prices(matrix, limits)
+    _selection(matrix, choices)
+    provider = matrix.manifest.provider
+    if provider.format != "gemini":
+        raise UsageError(f"provider.format: {provider.format} is not spoken yet; use gemini, which relays speak too")
+    if choices.sandbox and choices.base_url:
+        raise UsageError("--sandbox and --base-url exclude each other; leave one out")
+    if not choices.sandbox:
+        Endpoint.build(choices.base_url or provider.base_url, provider.auth, find_key(provider, os.environ))
+
+
+def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
     selection = _selection(matrix, choices)
     warn(matrix)
     if not _agreed(matrix, folder, limits, yes=choices.yes):
@@ -141,14 +157,10 @@ def _selection(matrix: Matrix, choices: Choices) -> Selection:
 @contextmanager
 def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
     provider = manifest.provider
-    if provider.format != "gemini":
-        raise UsageError(f"provider.format: {provider.format} is not spoken yet; use gemini, which relays speak too")
     if choices.sandbox:
         # The sandbox brings Pillow and pydantic; a run without it should not pay for them.
         from batchbanana.sandbox.running import in_process  # noqa: PLC0415 -- see above
 
-        if choices.base_url:
-            raise UsageError("--sandbox and --base-url exclude each other; leave one out")
         with in_process(manifest.sandbox) as sandbox:
             options.say(f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.")
             yield Endpoint.build(sandbox.url, provider.auth, "sandbox-key")

@@ -13,6 +13,17 @@ from batchbanana.task import Attempt, Delivery, Failure
 class Worker(Protocol):
     """One worker's means to make images: a lane, kept for as long as the worker lives."""
 
+    def prepare(self, attempt: Attempt) -> Awaitable[Failure | None]:
+        """Make room for an attempt that is not written down yet: what cannot be kept must not be paid for.
+
+        None when all is ready; then either `carry_out` or `abandon` follows.
+        """
+        ...
+
+    def abandon(self) -> Awaitable[None]:
+        """Give back what `prepare` took: the attempt is not made."""
+        ...
+
     def carry_out(self, attempt: Attempt) -> Awaitable[Delivery | Failure]:
         """Make one image; raises only cancellation and errors of our own code."""
         ...

@@ -54,6 +54,7 @@ class LocalWorker:
         self._provider = provider
         self._lane = lane
         self._references = references
+        self._inbox: _Inbox | None = None
         self._spool = spool
         self._disk = disk
 
@@ -61,19 +62,36 @@ class LocalWorker:
         """Drop the connection."""
         await self._lane.close()
 
-    async def carry_out(self, attempt: Attempt) -> Delivery | Failure:
-        """Make one image: its space is reserved before a byte is sent, and it is synced before this returns."""
+    async def prepare(self, attempt: Attempt) -> Failure | None:
+        """Reserve disk space."""
         inbox = _Inbox(self._spool, attempt, self._provider.reader())
         try:
-            await to_thread.run_sync(inbox.reserve, limiter=self._disk)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(inbox.reserve, limiter=self._disk)
+        except OSError as error:
+            return _disk_failure(error, inbox)
+        self._inbox = inbox
+        return None
+
+    async def abandon(self) -> None:
+        """Give the space back."""
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(inbox.discard, limiter=self._disk)
+
+    async def carry_out(self, attempt: Attempt) -> Delivery | Failure:
+        """Make one image; it is synced before this returns."""
+        inbox = self._inbox
+        assert inbox is not None  # noqa: S101 -- the runner prepares every attempt
+        try:
             return self._without_key(await self._exchange(attempt, inbox))
         except ReferenceChangedError as changed:  # the body was not complete, so nobody can have acted on it
             return Failure(kind=FailureKind.REFERENCE, message=str(changed), signature="reference")
         except OSError as error:
             return _disk_failure(error, inbox)
         finally:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(inbox.discard, limiter=self._disk)
+            await self.abandon()
 
     async def _exchange(self, attempt: Attempt, inbox: "_Inbox") -> Delivery | Failure:
         request = self._provider.request(attempt)
@@ -108,7 +126,8 @@ class LocalWorker:
     def _without_key(self, result: Delivery | Failure) -> Delivery | Failure:
         if isinstance(result, Failure):
             return replace(result, message=self._lane.hide(result.message), signature=self._lane.hide(result.signature))
-        return replace(result, model_version=result.model_version and self._lane.hide(result.model_version))
+        told = result.model_version
+        return replace(result, model_version=told and told.replace(self._lane.key, "[key]"))
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
@@ -225,9 +244,9 @@ class _Inbox:
 
     def _start(self) -> None:
         index = len(self._inspectors)
-        if index == len(self._parts):  # what came before was a draft or a thought: its room goes to this one
+        if index == len(self._parts):  # what came before was a draft or a thought: the room it leaves is for this one
             self._parts[-1].trim()
-            self._parts.append(self._spool.part(self._attempt.id, index, self._expected))
+            self._parts.append(self._spool.part(self._attempt.id, index))
         self._inspectors.append(Inspector())
         self._faults.append(None)
         self._open = True

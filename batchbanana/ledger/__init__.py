@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
 from batchbanana.ledger.metadata import Metadata
-from batchbanana.ledger.store import Store
+from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
 
 __all__ = [
@@ -147,6 +147,7 @@ class Ledger:
         with contextlib.suppress(sqlite3.Error):  # the file is given up anyway, and the next opening rolls back
             if self._store.in_transaction:
                 self._store.execute("ROLLBACK")
+            self._store.recount()
 
     def _answer(self, batch: list[Waiting], results: list[Any] | None) -> None:
         """Tell everybody; what was committed is told as such, even if something broke right after it."""
@@ -190,7 +191,7 @@ def _explain(error: Exception) -> BatchError:
     """Say what a fault of the file means for a person: make room, or look at the ledger."""
     if isinstance(error, BatchError):
         return error
-    if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    if isinstance(error, OSError) or is_disk_fault(error):
         return DiskError(f"The job directory cannot be written ({error}); make room and run again")
     return LedgerError(
         f"The ledger cannot be written ({type(error).__name__}: {error}); look at the disk and run again"

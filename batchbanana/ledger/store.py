@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from batchbanana.errors import LedgerError
+from batchbanana.errors import DiskError, LedgerError
 from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Run, Sending, Settlement, Unsettled
 from batchbanana.task import Billed, Outcome
 
@@ -69,6 +69,8 @@ class Store:
             _prepare(db, path, read_only=read_only)
             return cls(db, caps)
         except sqlite3.Error as error:
+            if is_disk_fault(error):
+                raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
             raise LedgerError(f"The ledger {path} cannot be opened: {error}; restore it from a copy") from error
 
     def close(self) -> None:
@@ -248,17 +250,25 @@ class Store:
         }
 
     def has_image(self, attempt: int, sha256: str | None) -> bool:
-        """Whether an attempt is settled with an image, and, where a hash is given, some task's image has that hash."""
+        """Whether an attempt is settled with an image, and, where a hash is given, its task's image has that hash."""
         settled = self._db.execute("SELECT 1 FROM attempts WHERE id = ? AND result = 'image'", (attempt,)).fetchone()
         if settled is None or sha256 is None:
             return settled is not None
-        return self._db.execute("SELECT 1 FROM outcomes WHERE sha256 = ?", (sha256,)).fetchone() is not None
+        return self._record_of(attempt, sha256) is not None
 
-    def replaced_by(self, sha256: str) -> str | None:
-        """Name the file that the image of this hash has replaced, if it did."""
-        row = self._db.execute("SELECT record FROM outcomes WHERE sha256 = ?", (sha256,)).fetchone()
-        replaced = json.loads(row[0]).get("replaces") if row else None
+    def replaced_by(self, attempt: int, sha256: str) -> str | None:
+        """Name the file that an attempt's image of this hash has replaced, if it did."""
+        record = self._record_of(attempt, sha256)
+        replaced = json.loads(record).get("replaces") if record else None
         return str(replaced) if replaced else None
+
+    def _record_of(self, attempt: int, sha256: str) -> str | None:
+        # By the attempt's task: two tasks may have got the very same bytes.
+        row = self._db.execute(
+            "SELECT o.record FROM outcomes o JOIN attempts a ON a.key = o.key WHERE a.id = ? AND o.sha256 = ?",
+            (attempt, sha256),
+        ).fetchone()
+        return None if row is None else str(row[0])
 
     def owns(self, file: str) -> bool:
         """Whether a file, relative to the job directory, is the image of some task."""
@@ -299,6 +309,10 @@ class Store:
         """Begin, commit or roll back a transaction."""
         self._db.execute(statement)
 
+    def recount(self) -> None:
+        """Count the money anew from the file, after a transaction was rolled back."""
+        self.money = self._count_money()
+
     def _count_money(self) -> Money:
         row = self._db.execute(
             "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
@@ -307,6 +321,12 @@ class Store:
             " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END) FROM attempts"
         ).fetchone()
         return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3], possible_unpriced=row[4])
+
+
+def is_disk_fault(error: Exception) -> bool:
+    """Whether SQLite complains of the disk, full or failing, and not of what the file holds."""
+    # The lowest byte is the kind of fault; the others say where it happened.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
 def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:

@@ -165,8 +165,10 @@ def test_a_paid_image_whose_sync_failed_stays_for_the_next_run_to_adopt(tmp_path
         worker = LocalEngine(Gemini(omit_size=lambda _: False), lanes, spool).worker()
 
         async def main() -> None:
+            attempt = Attempt(id=1, task=task(), rung=rung())
+            assert await worker.prepare(attempt) is None
             with pytest.raises(DiskError, match="adopted later"):
-                await worker.carry_out(Attempt(id=1, task=task(), rung=rung()))
+                await worker.carry_out(attempt)
             await worker.close()
 
         anyio.run(main)
