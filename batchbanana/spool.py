@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from batchbanana.errors import DiskError
 
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
 SUPERSEDED = Path(".batchbanana/superseded")
+DESCRIPTOR_PATIENCE = 30.0  # seconds
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -48,7 +50,7 @@ class Files:
         """Wait until the names in a folder are on the disk."""
         if os.name == "nt":  # Windows has no way to sync a folder, and needs none
             return
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = _open_folder(path)
         try:
             os.fsync(descriptor)
         finally:
@@ -92,6 +94,18 @@ class Files:
         with contextlib.suppress(FileExistsError):
             path.mkdir()
         self.sync_folder(path.parent)
+
+
+def _open_folder(path: Path) -> int:
+    """Open a folder, waiting for a file descriptor if need be: others give theirs back, and this image is paid for."""
+    end = time.monotonic() + DESCRIPTOR_PATIENCE
+    while True:
+        try:
+            return os.open(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE} or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 class Part:

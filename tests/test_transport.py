@@ -106,3 +106,4 @@ def test_the_key_is_not_in_the_endpoints_text() -> None:
 def test_the_beginning_of_a_key_is_hidden_where_a_quotation_was_cut() -> None:
     endpoint = Endpoint.build(None, None, "canary-of-forty-characters-or-so")
     assert endpoint.hide("you sent canary-of-for\u2026") == "you sent [key]\u2026"
+    assert endpoint.hide("a canary-of-paradise sings") == "a canary-of-paradise sings"

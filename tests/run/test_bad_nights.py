@@ -121,6 +121,47 @@ def test_a_run_with_few_file_descriptors_is_slower_and_whole(tmp_path: Path) -> 
         job.check()
 
 
+def test_a_full_disk_costs_nothing_and_books_nothing(tmp_path: Path) -> None:
+    """Files may not grow beyond half a megabyte: the ledger fits, the room for an image does not."""
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(5))
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-m", "batchbanana", *job.arguments()],
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)),
+            )
+            assert done.returncode == 13, done.stderr
+            assert "The disk is full; make room" in done.stderr
+            assert '"attempts": 0' in done.stdout
+            assert '"possibly_billed": 0' in done.stdout
+        assert sandbox.bill()["requests"] == 0
+        assert job.run().code == 0
+        job.check()
+
+
+def test_a_model_that_does_not_answer_keeps_no_worker_from_the_others(tmp_path: Path) -> None:
+    faults = [{"when": {"model": "gemini-3-pro-image"}, "then": {"error": "overloaded"}}]
+    jobs = [
+        {"id": "dead", "prompt": "A mug, number {n}", "model": "gemini-3-pro-image", "vars": {"n": list(range(60))}},
+        {"id": "well", "prompt": "A mug, number {n}", "vars": {"n": list(range(12))}},
+    ]
+    with in_thread({"faults": faults}) as sandbox:
+        asked = manifest(1, model="gemini-nano-banana-2.1", resolution="1K", jobs=jobs, limits={"concurrency": 4})
+        job = Job(tmp_path, sandbox.url, asked)
+        with job.started() as process:
+            until(lambda: sandbox.bill()["billed"] >= 12, 40)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert '"done": 12' in out
+        assert '"pending": 60' in out
+
+
 def test_all_manifests_are_checked_before_the_first_one_spends(tmp_path: Path) -> None:
     with in_thread() as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(2))
@@ -131,6 +172,10 @@ def test_all_manifests_are_checked_before_the_first_one_spends(tmp_path: Path) -
         ended = command(*job.arguments(), str(tmp_path / "twin.yaml"))
         assert ended.code == 2
         assert "same name" in ended.err
+        (tmp_path / "plain.yaml").write_text("jobs:\n  - prompt: x\n")
+        ended = command(*job.arguments("--only", "n=1"), str(tmp_path / "plain.yaml"))
+        assert ended.code == 2
+        assert "no axis or variable" in ended.err
         assert sandbox.bill()["requests"] == 0
 
 
