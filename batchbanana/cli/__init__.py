@@ -58,7 +58,17 @@ def commands() -> None:
 
 
 def main() -> int:
-    """Run the command line and give its exit code."""
+    """Run the command line and give its exit code, whoever still listens."""
+    code = _main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # its reader has left; the interpreter's own last flush would put 120 in the place of our code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _main() -> int:
     debug = "--debug" in sys.argv  # wherever it stands: one adds it to a line that has failed
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -74,7 +84,6 @@ def main() -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has left; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.UNEXPECTED
     except Exception as error:  # noqa: BLE001 -- the last resort: a sentence instead of a traceback
         return _unexpected(error, debug=debug)

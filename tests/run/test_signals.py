@@ -54,7 +54,7 @@ def test_a_run_that_waits_for_nothing_but_a_pause_stops_at_once(tmp_path: Path) 
 
 
 def test_a_second_run_on_the_same_directory_is_turned_away(tmp_path: Path) -> None:
-    with in_thread({"latency": 2.0}) as sandbox:
+    with in_thread({"latency": 8.0}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(2))
         with job.started() as process:
             until(lambda: sandbox.bill()["requests"] >= 2)
