@@ -153,7 +153,7 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
             return _give_up(failure, after.no_images) if after.no_images > failure.tries else _again(failure, after)
         case FailureKind.REFUSED:
             return GiveUp(outcome=Outcome.REFUSED, reason=failure.message)
-        case FailureKind.INVALID | FailureKind.INTERNAL | FailureKind.REFERENCE:
+        case FailureKind.INVALID | FailureKind.INTERNAL | FailureKind.REFERENCE | FailureKind.DOWNLOAD:
             return GiveUp(outcome=Outcome.FAILED, reason=failure.message)
         case FailureKind.DAY_QUOTA:
             return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)

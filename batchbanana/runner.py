@@ -32,9 +32,10 @@ from batchbanana.policy import (
 )
 from batchbanana.record import Errand, failure_record, span
 from batchbanana.shelf import ConflictError, Parcel, Shelf
-from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Outcome, Rung
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome, Rung
 
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
+INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
 MOST_CONFLICTS = 3  # one foreign file under a final name is odd; more of them may be a job that is already made
 
 
@@ -257,21 +258,27 @@ class Runner:
             with anyio.CancelScope(shield=True):  # what is paid for is written down, whoever is in a hurry
                 if isinstance(result, Delivery):
                     await self._put(work, attempt, result)
+                elif isinstance(result, Held):
+                    self._hold(work, result)
                 else:
                     await self._follow(work, attempt, result)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                message = "given up when the run was interrupted"
-                await self._settle(
-                    attempt, Failure(kind=FailureKind.TIMEOUT, message=message, billed=Billed.UNKNOWN), "lost"
-                )
+            if not worker.holds:
+                with anyio.CancelScope(shield=True):
+                    await self._settle(attempt, INTERRUPTED, "lost")
             raise
         finally:
             self._in_flight -= 1
             self._limits.back()
             self._tell_settled()
 
-    async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure:
+    def _hold(self, work: Work, held: Held) -> None:
+        """Leave an attempt open, whose image is paid for: the next run brings it home before it buys anything."""
+        self._feed.finish(work, None)
+        self.trouble = self.trouble or Stop(exit_code=Exit.PAUSED, reason=f"{held.reason}; run again to fetch it")
+        self._warn_once(held.reason)
+
+    async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure | Held:
         try:
             return await worker.carry_out(attempt)
         except BatchError:  # the run cannot go on, and the attempt stays open for the next one to settle

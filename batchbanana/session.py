@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,19 +14,19 @@ import anyio
 from anyio import to_thread
 
 from batchbanana.engines.local import LocalEngine
-from batchbanana.errors import BatchError, DiskError, Exit, NeedsPersonError, UsageError
+from batchbanana.errors import BatchError, DiskError, Exit, UsageError
 from batchbanana.estimate import estimate, unpriced
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Ledger, Money, Store, explained
 from batchbanana.limits import MONEY_SECONDS, SECONDS, Limits, Window
-from batchbanana.manifest import LimitSettings, ProviderSettings
+from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.models import Registry
 from batchbanana.policy import Stop
-from batchbanana.providers.gemini import Gemini
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
+from batchbanana.service import provider
 from batchbanana.shelf import Shelf
 from batchbanana.signals import Interrupts
 from batchbanana.spool import Spool
@@ -34,7 +34,6 @@ from batchbanana.summary import Summary, counts, exit_code, money
 from batchbanana.task import Outcome
 from batchbanana.transport import Endpoint, Lanes
 
-KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 COUNT_LIMIT = 5.0  # seconds; within a service manager's patience after a drain
 TICK = 5.0  # seconds between chances to say something
 REHEARSAL = "rehearsal"  # in the ledger: whether the job is a rehearsal in the sandbox
@@ -79,19 +78,6 @@ class Order:
     endpoint: Endpoint
     selection: Selection
     is_rehearsal: bool = False
-
-
-def find_key(provider: ProviderSettings, environment: Mapping[str, str]) -> str:
-    """Take the API key from the environment.
-
-    Raises:
-        NeedsPersonError: there is none.
-    """
-    names = (provider.api_key_env,) if provider.api_key_env else KEY_VARIABLES
-    for name in names:
-        if environment.get(name, "").strip():
-            return environment[name]
-    raise NeedsPersonError(f"No API key: set {' or '.join(names)} in the environment, or try it out with --sandbox")
 
 
 def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
@@ -214,10 +200,10 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     limits = await _limits(order, ledger)
     plan = Plan(order.matrix, ledger, order.output)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
-    provider = Gemini(omit_size=lambda model: order.registry.find(model).omit_size)
+    speaks = provider(order.matrix.manifest.provider, order.registry, order.endpoint)
     runner = Runner(
         feed=feed,
-        engine=LocalEngine(provider, lanes, spool),
+        engine=LocalEngine(speaks, lanes, spool),
         limits=limits,
         ledger=ledger,
         shelf=shelf,

@@ -46,6 +46,15 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
     REFERENCE = "reference"
     DISK = "disk"
+    DOWNLOAD = "download"  # the image was made and paid for, but the address that was answered does not give it
+
+
+class OnMismatch(StrEnum):
+    """What becomes of an image that is whole but not what was asked."""
+
+    KEEP = "keep"  # the outcome is `mismatch`
+    RETRY = "retry"  # it is kept, and asked for again a few times
+    FAIL = "fail"  # it is put aside, and the outcome is `failed`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,7 @@ class Task:
         extra: free parameters merged into the request body.
         rungs: the ladder, the asked resolution first.
         name: final path below `images/`, with forward slashes and without the ending.
+        on_mismatch: what to do with an image that differs; no part of the key, since it does not reach the wire.
     """
 
     key: str
@@ -108,6 +118,7 @@ class Task:
     extra: Mapping[str, object] = field(hash=False)
     rungs: tuple[Rung, ...]
     name: str
+    on_mismatch: OnMismatch = OnMismatch.KEEP
 
     @property
     def resolution(self) -> str:
@@ -203,3 +214,14 @@ class Delivery:
     model_version: str | None = None
     billed: Billed = Billed.YES
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """An attempt whose image is made and paid for, but could not be fetched yet; a later run tries again.
+
+    Attributes:
+        reason: one sentence for a person, without secrets.
+    """
+
+    reason: str

@@ -25,7 +25,8 @@ from batchbanana.matrix import Matrix
 from batchbanana.models import Registry
 from batchbanana.progress import Bar, Lines, Silent
 from batchbanana.selection import accepts, outcomes
-from batchbanana.session import Order, check_prices, find_key, run
+from batchbanana.service import endpoint, find_key
+from batchbanana.session import Order, check_prices, run
 from batchbanana.summary import Summary
 from batchbanana.survey import survey
 from batchbanana.transport import Endpoint
@@ -106,12 +107,10 @@ def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:
     check_prices(matrix, limits)
     _selection(matrix, choices)
     provider = matrix.manifest.provider
-    if provider.format != "gemini":
-        raise UsageError(f"provider.format: {provider.format} is not spoken yet; use gemini, which relays speak too")
     if choices.sandbox and choices.base_url:
         raise UsageError("--sandbox and --base-url exclude each other; leave one out")
     if not choices.sandbox:
-        Endpoint.build(choices.base_url or provider.base_url, provider.auth, find_key(provider, os.environ))
+        endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
 def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
@@ -119,13 +118,13 @@ def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choic
     warn(matrix)
     if not _agreed(matrix, folder, limits, yes=choices.yes):
         raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
-    with _endpoint(matrix.manifest, choices) as endpoint:
+    with _endpoint(matrix.manifest, choices) as served:
         order = Order(
             matrix=matrix,
             registry=Registry.builtin(),
             output=folder,
             limits=limits,
-            endpoint=endpoint,
+            endpoint=served,
             selection=selection,
             is_rehearsal=choices.sandbox,
         )
@@ -161,10 +160,9 @@ def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
 
         with in_process(manifest.sandbox) as sandbox:
             options.say(f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.")
-            yield Endpoint.build(sandbox.url, provider.auth, "sandbox-key")
+            yield endpoint(provider, sandbox.url, "sandbox-key")
         return
-    base = choices.base_url or provider.base_url
-    yield Endpoint.build(base, provider.auth, find_key(provider, os.environ))
+    yield endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
 def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, *, yes: bool) -> bool:

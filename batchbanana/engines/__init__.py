@@ -7,7 +7,7 @@ which engine did the work.
 from collections.abc import Awaitable
 from typing import Protocol
 
-from batchbanana.task import Attempt, Delivery, Failure
+from batchbanana.task import Attempt, Delivery, Failure, Held
 
 
 class Worker(Protocol):
@@ -24,8 +24,13 @@ class Worker(Protocol):
         """Give back what `prepare` took: the attempt is not made."""
         ...
 
-    def carry_out(self, attempt: Attempt) -> Awaitable[Delivery | Failure]:
+    def carry_out(self, attempt: Attempt) -> Awaitable[Delivery | Failure | Held]:
         """Make one image; raises only cancellation and errors of our own code."""
+        ...
+
+    @property
+    def holds(self) -> bool:
+        """Whether the attempt that was carried out last has left something paid for that a later run can bring home."""
         ...
 
     def close(self) -> Awaitable[None]:

@@ -62,6 +62,11 @@ class LocalWorker:
         """Drop the connection."""
         await self._lane.close()
 
+    @property
+    def holds(self) -> bool:
+        """Whether the last attempt has left something paid for in the spool."""
+        return False
+
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
         inbox = _Inbox(self._spool, attempt, self._provider.reader())

@@ -66,20 +66,27 @@ class Received:
     fault: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An image that is not in the answer but behind an address, http or https, as the server wrote it."""
+
+    url: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What an answer delivered.
 
     Attributes:
-        main: index of the image that counts.
-        extras: indexes of further deliverables.
+        main: index of the image that counts, or where it is to be fetched from.
+        extras: further deliverables, likewise.
         model_version: what the server says made it.
         billed: `no` only where the answer says so.
         usage: the answer's usage block as it came; empty when there was none.
     """
 
-    main: int
-    extras: tuple[int, ...] = ()
+    main: int | Link
+    extras: tuple[int | Link, ...] = ()
     model_version: str | None = None
     billed: Billed = Billed.YES
     usage: Mapping[str, object] = field(default_factory=dict)
