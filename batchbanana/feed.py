@@ -15,7 +15,7 @@ import anyio
 from anyio import to_thread
 
 from batchbanana.ledger import Known, Ledger
-from batchbanana.policy import History, recall
+from batchbanana.policy import History, differs_for_good, recall
 from batchbanana.task import Outcome, Task
 
 BLOCK = 256  # tasks expanded and looked up at once: a few milliseconds
@@ -173,6 +173,11 @@ class Feed:
         heapq.heappush(self._waiting, (anyio.current_time() + delay, self._pushed, work))
         self._wake()
 
+    def improve(self, work: Work, known: Known) -> None:
+        """Hand work out again at once, whose task has got an image that is not good enough."""
+        self.tally.change(work.known.outcome, Outcome.MISMATCH)
+        self.again(replace(work, known=known, history=History(), tries=work.tries + 1), 0.0)
+
     @property
     def parked(self) -> int:
         """How many wait to be handed out again."""
@@ -223,7 +228,8 @@ class Feed:
             self._skipped(len(block) - (len(self._fresh) - before))
 
     def _wants(self, task: Task, known: Known) -> bool:
-        if known.outcome is not None and known.outcome not in self._selection.retry:
+        is_final = differs_for_good(task.on_mismatch, known.outcome, known.differed)
+        if known.outcome is not None and known.outcome not in self._selection.retry and is_final:
             return False
         if self._left == 0 or not self._selection.accepts(task, known.outcome):
             return False

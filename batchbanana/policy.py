@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from batchbanana.errors import Exit
-from batchbanana.task import Failure, FailureKind, Outcome, Rung
+from batchbanana.task import Failure, FailureKind, OnMismatch, Outcome, Rung
 
 MAX_TIMEOUTS = 3  # each may have been billed although nothing came back
 TIMEOUTS_A_RUNG = 2  # one more try at the same size, then a smaller one
@@ -17,6 +17,7 @@ MAX_LOST = 10  # in flight at ten kills: this task may be what kills us
 INVALID_FROM_START = 10  # all of the first answers invalid: the manifest is wrong, not the tasks
 INVALID_IN_A_ROW = 50
 INTERNAL_SAME = 3
+MISMATCH_RETRIES = 2  # as often as an answer without an image: what a relay cannot make, it will not make at the tenth
 LONGEST_HINT = 3600.0  # seconds; asked to wait longer, a run pauses and says when to come back
 GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later
 
@@ -185,6 +186,11 @@ def _give_up(failure: Failure, tries: int) -> GiveUp:
 def _timed_out_for_good(history: History) -> bool:
     # On the last rung `timeouts_here` is never set back, so two there end the ladder even below three in all.
     return history.timeouts >= MAX_TIMEOUTS or history.timeouts_here >= TIMEOUTS_A_RUNG
+
+
+def differs_for_good(on_mismatch: OnMismatch, outcome: Outcome | None, differed: int) -> bool:
+    """Say whether an image that is not what was asked ends its task, `differed` of them having come so far."""
+    return outcome is not Outcome.MISMATCH or on_mismatch is not OnMismatch.RETRY or differed > MISMATCH_RETRIES
 
 
 class Streaks:

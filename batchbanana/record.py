@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from batchbanana.images import size_class
-from batchbanana.task import Outcome, Picture, Rung, Task
+from batchbanana.task import OnMismatch, Outcome, Picture, Rung, Task
 
 MICRO = 1_000_000  # money is counted in whole millionths of a dollar, so sums never drift
 
@@ -29,6 +29,7 @@ class Errand:
     Attributes:
         rung: the resolution this attempt asks for; `resolution` is what the task asks for.
         name: final path below `images/`, without its ending.
+        on_mismatch: what the manifest wants done with an image that differs.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Errand:
     rung: str
     sample: int
     name: str
+    on_mismatch: str = OnMismatch.KEEP
 
     @classmethod
     def of(cls, task: Task, rung: Rung) -> "Errand":
@@ -56,6 +58,7 @@ class Errand:
             rung=rung.resolution,
             sample=task.sample,
             name=task.name,
+            on_mismatch=str(task.on_mismatch),
         )
 
     @classmethod
@@ -76,6 +79,7 @@ class Made:
         file: relative to the job directory, with forward slashes.
         cost: micro-dollars; None when the price is unknown.
         created: ISO 8601, UTC.
+        differed: how many images of the task, this one included, were not what was asked.
     """
 
     file: str
@@ -89,6 +93,7 @@ class Made:
     created: str
     extras: tuple[str, ...] = ()
     replaces: str | None = None
+    differed: int = 0
     note: str = ""
 
 
@@ -114,6 +119,8 @@ def image_record(errand: Errand, made: Made) -> dict[str, object]:
         record["extras"] = list(made.extras)
     if made.replaces:
         record["replaces"] = made.replaces
+    if made.differed > 1:
+        record["differed"] = made.differed
     if made.note:
         record["note"] = made.note
     return record

@@ -17,8 +17,9 @@ import anyio
 from batchbanana.engines import Engine, Worker
 from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
-from batchbanana.ledger import Ending, Grant, Ledger, Sending, Settlement
-from batchbanana.limits import OUTAGE_LIMIT, Closed, Exhausted, Limits, until_new_day
+from batchbanana.grants import Grants
+from batchbanana.ledger import Ending, Known, Ledger, Settlement
+from batchbanana.limits import OUTAGE_LIMIT, Limits, until_new_day
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -26,13 +27,14 @@ from batchbanana.policy import (
     Stop,
     Streaks,
     decide,
+    differs_for_good,
     remember,
     rung_of,
     verdict,
 )
 from batchbanana.record import Errand, failure_record, span
 from batchbanana.shelf import ConflictError, Parcel, Shelf
-from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome, Rung
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome
 
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
@@ -89,7 +91,7 @@ class Runner:
         self._ledger = ledger
         self._shelf = shelf
         self._watcher = watcher
-        self._next = next_attempt
+        self._grants = Grants(limits, ledger, next_attempt, self.stop)
         self._models = models
         self._is_same_model = is_same_model
         self._chance = chance
@@ -98,14 +100,14 @@ class Runner:
         self._warned: set[str] = set()
         self._images = 0
         self._conflicts = 0
-        self._in_flight = 0
-        self._leaving = 0  # have been promised money and wait for the limits
-        self._promised = 0  # micro-dollars
-        self._settled = anyio.Event()
         self._scope = anyio.CancelScope()
-        self.attempts = 0
         self.stopped: Stop | None = None
         self.trouble: Stop | None = None  # ends the run with this code, but lets it finish first
+
+    @property
+    def attempts(self) -> int:
+        """How many requests this run has made."""
+        return self._grants.count
 
     async def run(self, workers: int) -> None:
         """Work until nothing is left or a stop is under way and nothing is in flight."""
@@ -121,7 +123,7 @@ class Runner:
             self._watcher.stopping(stop)
         self._feed.close()
         self._limits.close()
-        self._tell_settled()
+        self._grants.close()
 
     def cancel(self) -> None:
         """Abandon what is in flight; it is written down as possibly billed."""
@@ -152,10 +154,10 @@ class Runner:
             self._feed.again(work, hold)  # a model that does not answer must not keep the workers from the others
             return
         rung = rung_of(work.task.rungs, work.history)
-        if not await self._has_money(rung.price or 0):
+        if not await self._grants.money(rung.price or 0):
             self._feed.finish(work, None)
             return
-        granted = await self._granted(work, rung, worker)
+        granted = await self._grants.attempt(work, rung, worker)
         if isinstance(granted, Attempt):
             await self._carry_out(work, granted, worker)
         elif granted is not None:
@@ -170,81 +172,6 @@ class Runner:
         self._limits.observe(work.task.model, failure, 0.0)
         history = remember(work.history, failure.kind, len(work.task.rungs))
         self._act(replace(work, history=history), failure, decide(failure, history, others_pass=False))
-
-    async def _granted(self, work: Work, rung: Rung, worker: Worker) -> Attempt | Failure | None:
-        """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""
-        price = rung.price or 0
-        self._promised += price
-        self._leaving += 1
-        try:
-            if not await self._may_leave(work, price):
-                return None
-            attempt = Attempt(id=self._next, task=work.task, rung=rung)
-            self._next += 1
-            failure = await worker.prepare(attempt)
-            if failure is None and await self._begin(attempt, worker) is Grant.GRANTED:
-                return attempt
-            self._limits.unsent(work.task.model)
-            return failure
-        finally:
-            self._promised -= price
-            self._leaving -= 1
-            self._tell_settled()
-
-    async def _may_leave(self, work: Work, price: int) -> bool:
-        """Wait for the limits; False when this run sends no more."""
-        try:
-            await self._limits.leave(work.task.model, price)
-        except Closed:
-            return False
-        except Exhausted as full:
-            reason = f"{full.limit} is used up; run again in {span(full.wait)}"
-            self.stop(Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=full.wait))
-            return False
-        return True
-
-    async def _has_money(self, price: int) -> bool:
-        """Wait while what is in flight may still turn out to cost nothing; with nothing in flight, stop."""
-        while (grant := self._room(price)) is Grant.CAP and (self._in_flight or self._leaving) and not self.stopped:
-            await self._settled.wait()
-        if grant is Grant.CAP and self.stopped is None:
-            reason = "The money cap is reached: one more image could pass max_cost; raise it to go on"
-            self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
-        elif grant is Grant.POSSIBLY_BILLED:
-            reason = (
-                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; "
-                "compare with the provider's invoice, then raise max_possibly_billed to go on"
-            )
-            self.stop(Stop(exit_code=Exit.MONEY, reason=reason))
-        return grant is Grant.GRANTED
-
-    def _room(self, price: int) -> Grant:
-        """Look for room beside what others were promised; the ledger itself checks again when it writes."""
-        return self._ledger.room(price + self._promised)
-
-    def _tell_settled(self) -> None:
-        self._settled.set()
-        self._settled = anyio.Event()
-
-    async def _begin(self, attempt: Attempt, worker: Worker) -> Grant:
-        """Reserve the money and write the attempt down; only then may it be sent."""
-        sending = Sending(
-            id=attempt.id,
-            key=attempt.task.key,
-            resolution=attempt.rung.resolution,
-            price=attempt.rung.price,
-            errand=_errand(attempt).to_json(),
-        )
-        grant = None
-        try:
-            grant = await self._ledger.begin(sending)
-        finally:
-            if grant is not Grant.GRANTED:
-                await worker.abandon()
-        if grant is Grant.GRANTED:
-            self._in_flight += 1
-            self.attempts += 1
-        return grant
 
     async def _carry_out(self, work: Work, attempt: Attempt, worker: Worker) -> None:
         try:
@@ -268,9 +195,7 @@ class Runner:
                     await self._settle(attempt, INTERRUPTED, "lost")
             raise
         finally:
-            self._in_flight -= 1
-            self._limits.back()
-            self._tell_settled()
+            self._grants.back()
 
     def _hold(self, work: Work, held: Held) -> None:
         """Leave an attempt open, whose image is paid for: the next run brings it home before it buys anything."""
@@ -295,19 +220,8 @@ class Runner:
         told = delivery.model_version
         if told is not None and not self._is_same_model(attempt.task.model, told):
             self._warn_once(f"{attempt.task.model} was asked for; the server says that {told} answers")
-        parcel = Parcel(
-            attempt=attempt.id,
-            errand=_errand(attempt),
-            images=(delivery.image, *delivery.extras),
-            billed=delivery.billed,
-            cost=attempt.rung.price,
-            model_version=delivery.model_version,
-            tries=work.tries + 1,
-            replaces=work.known.file,
-            replaced=work.known.outcome if work.known.file else None,
-        )
         try:
-            outcome = await self._shelf.put(parcel)
+            placed = await self._shelf.put(_parcel(work, attempt, delivery))
         except ConflictError as conflict:
             self._feed.finish(work, None)
             self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
@@ -319,8 +233,14 @@ class Runner:
         except OSError as error:
             self._feed.finish(work, None)
             raise DiskError(f"An image could not be put in its place ({error}); it is safe in the spool") from error
-        self._feed.finish(work, outcome)
-        self._watcher.ended(work, outcome, "")
+        known = Known(
+            outcome=placed.outcome, file=placed.file, size=placed.size, differed=_differed(work, placed.outcome)
+        )
+        if not differs_for_good(work.task.on_mismatch, placed.outcome, known.differed) and self.stopped is None:
+            self._feed.improve(work, known)
+            return
+        self._feed.finish(work, placed.outcome)
+        self._watcher.ended(work, placed.outcome, placed.note)
 
     async def _follow(self, work: Work, attempt: Attempt, failure: Failure) -> None:
         """Do what the policy says of a failure."""
@@ -367,7 +287,7 @@ class Runner:
     async def _conclude(self, work: Work, end: GiveUp) -> None:
         """End a task that earlier runs have tried often enough."""
         # An outcome rests on all attempts up to its number; a retry counts only its own, which come after.
-        ending = _ending(work, Attempt(id=self._next - 1, task=work.task, rung=work.task.rungs[0]), end)
+        ending = _ending(work, Attempt(id=self._grants.newest, task=work.task, rung=work.task.rungs[0]), end)
         await self._ledger.do(lambda store: store.conclude(ending))
         self._end(work, end)
 
@@ -389,6 +309,25 @@ class Runner:
         if message not in self._warned:
             self._warned.add(message)
             self._watcher.warn(message)
+
+
+def _differed(work: Work, outcome: Outcome) -> int:
+    return work.known.differed + 1 if outcome is Outcome.MISMATCH else 0
+
+
+def _parcel(work: Work, attempt: Attempt, delivery: Delivery) -> Parcel:
+    return Parcel(
+        attempt=attempt.id,
+        errand=_errand(attempt),
+        images=(delivery.image, *delivery.extras),
+        billed=delivery.billed,
+        cost=attempt.rung.price,
+        model_version=delivery.model_version,
+        tries=work.tries + 1,
+        replaces=work.known.file,
+        replaced=work.known.outcome if work.known.file else None,
+        differed=work.known.differed,
+    )
 
 
 def _errand(attempt: Attempt) -> Errand:

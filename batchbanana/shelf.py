@@ -3,7 +3,7 @@
 An answer that has just come and an image that a dead run left in the spool go the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,10 +12,10 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 
 from batchbanana.images import mismatch
-from batchbanana.ledger import Ending, Ledger, Settlement, Store
-from batchbanana.record import Errand, Made, image_record
-from batchbanana.spool import Spool
-from batchbanana.task import Billed, Outcome, Picture, StoredImage
+from batchbanana.ledger import ASIDE, Ending, Ledger, Settlement, Store
+from batchbanana.record import Errand, Made, failure_record, image_record
+from batchbanana.spool import SUPERSEDED, Spool
+from batchbanana.task import Billed, OnMismatch, Outcome, StoredImage
 
 THREADS = 16  # links and syncs under way at once
 
@@ -30,6 +30,7 @@ class Parcel:
         cost: micro-dollars if it was billed; None when the price is unknown.
         tries: attempts that this task has taken, this one included.
         replaces: file of an older image of the same task, and `replaced` its outcome.
+        differed: how many images of this task, this one not included, were not what was asked.
     """
 
     attempt: int
@@ -41,6 +42,24 @@ class Parcel:
     tries: int
     replaces: str | None = None
     replaced: Outcome | None = None
+    differed: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What became of a parcel.
+
+    Attributes:
+        outcome: the task's, from now on.
+        file: the image that the task has now, relative to the job directory; None when it was put aside.
+        size: of that file in bytes.
+        note: what is to be said of it; empty when all is as asked.
+    """
+
+    outcome: Outcome
+    file: str | None = None
+    size: int | None = None
     note: str = ""
 
 
@@ -52,25 +71,25 @@ class ConflictError(Exception):
     """A file that is not ours stands under an image's final name; the image stays in the spool."""
 
 
-def judge(errand: Errand, picture: Picture) -> tuple[Outcome, str]:
-    """Say whether an image is what was asked, and if not, what differs."""
-    if (difference := mismatch(picture, errand.ratio, errand.rung)) is not None:
-        return Outcome.MISMATCH, difference
-    if errand.rung != errand.resolution:
-        return Outcome.DEGRADED, f"asked for {errand.resolution}, made at {errand.rung} after timeouts"
-    return Outcome.DONE, ""
-
-
 class Shelf:
-    """Puts images under their final names."""
+    """Puts images under their final names.
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    Args:
+        spool: where they come from.
+        ledger: where their outcomes go.
+        is_other_model: whether a model that the server names is known to be another one than was asked for.
+    """
+
+    def __init__(
+        self, spool: Spool, ledger: Ledger, is_other_model: Callable[[str, str], bool] = lambda _asked, _told: False
+    ) -> None:
         self._spool = spool
         self._ledger = ledger
+        self._is_other_model = is_other_model
         self._disk = CapacityLimiter(THREADS)
         self._placed: set[str] = set()  # names given in this run whose rows may not be committed yet
 
-    async def put(self, parcel: Parcel) -> Outcome:
+    async def put(self, parcel: Parcel) -> Placed:
         """Carry an image from the spool to its final name and into the ledger; run it shielded from cancellation.
 
         Raises:
@@ -78,52 +97,51 @@ class Shelf:
             OSError: the disk refuses; it stays in the spool likewise.
             LedgerError, DiskError: the ledger cannot be written; likewise.
         """
-        main, picture = parcel.images[0], parcel.images[0].picture
-        outcome, note = judge(parcel.errand, picture)
+        outcome, note = self._judge(parcel)
         if parcel.replaced is not None and WORTH[outcome] < WORTH[parcel.replaced]:
-            return await self._put_aside(parcel, parcel.replaced)
+            ending = Ending(key=parcel.errand.key, outcome=parcel.replaced, attempt=parcel.attempt, record={})
+            await self._put_aside(parcel, ending)  # the outcome stays; only the count of its attempts begins anew
+            return Placed(outcome=parcel.replaced, file=parcel.replaces)
+        if outcome is Outcome.MISMATCH and parcel.errand.on_mismatch == OnMismatch.FAIL:
+            return await self._reject(parcel, note)
         files = await self._find_place(parcel)
-        made = Made(
-            file=files[0],
-            size=main.size,
-            sha256=main.sha256,
-            picture=picture,
-            outcome=outcome,
-            attempts=parcel.tries,
-            cost=parcel.cost if parcel.billed is Billed.YES else 0,
-            model_version=parcel.model_version,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            extras=tuple(files[1:]),
-            replaces=parcel.replaces,
-            note="; ".join(filter(None, (note, parcel.note))),
-        )
-        ending = Ending(
-            key=parcel.errand.key,
-            outcome=outcome,
-            attempt=parcel.attempt,
-            record=image_record(parcel.errand, made),
-            file=made.file,
-            size=made.size,
-            sha256=made.sha256,
-        )
-        await self._ledger.settle(
-            Settlement(attempt=parcel.attempt, result="image", billed=parcel.billed, cost=parcel.cost, ending=ending)
-        )
+        ending = _ending(parcel, files, outcome, "; ".join(filter(None, (note, parcel.note))))
+        await self._settle(parcel, ending)
         self._placed.difference_update(files)
         await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
-        return outcome
+        return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note)
 
-    async def _put_aside(self, parcel: Parcel, held: Outcome) -> Outcome:
-        """Keep an image that is worse than the one its task has: it was paid for, but takes no place."""
-        for rank, image in reversed(list(enumerate(parcel.images))):  # the image that counts last: a crash leaves it
+    def _judge(self, parcel: Parcel) -> tuple[Outcome, str]:
+        """Say whether an image is what was asked, and if not, what differs."""
+        errand, told = parcel.errand, parcel.model_version
+        differences = [mismatch(parcel.images[0].picture, errand.ratio, errand.rung)]
+        if told is not None and self._is_other_model(errand.model, told):
+            differences.append(f"{told} answered, but {errand.model} was asked for")
+        if any(differences):
+            return Outcome.MISMATCH, "; ".join(filter(None, differences))
+        if errand.rung != errand.resolution:
+            return Outcome.DEGRADED, f"asked for {errand.resolution}, made at {errand.rung} after timeouts"
+        return Outcome.DONE, ""
+
+    async def _reject(self, parcel: Parcel, difference: str) -> Placed:
+        """Keep an image that the manifest does not want, outside `images/`: it was paid for."""
+        reason = f"{difference}; the image is kept under {SUPERSEDED}/ and `on_mismatch: fail` makes this a failure"
+        record = failure_record(parcel.errand, Outcome.FAILED, parcel.tries, reason)
+        ending = Ending(key=parcel.errand.key, outcome=Outcome.FAILED, attempt=parcel.attempt, record=record)
+        await self._put_aside(parcel, ending)
+        return Placed(outcome=parcel.replaced or Outcome.FAILED, file=parcel.replaces, note=reason)
+
+    async def _settle(self, parcel: Parcel, ending: Ending, result: str = "image") -> None:
+        await self._ledger.settle(
+            Settlement(attempt=parcel.attempt, result=result, billed=parcel.billed, cost=parcel.cost, ending=ending)
+        )
+
+    async def _put_aside(self, parcel: Parcel, ending: Ending) -> None:
+        """Keep images that take no place, because a better one has it or the manifest wants none that differs."""
+        await self._settle(parcel, ending, ASIDE)
+        for rank, image in enumerate(parcel.images):  # what a crash leaves in the spool, the next run puts aside
             name = final_name(parcel, rank, "")
             await to_thread.run_sync(self._spool.keep_aside, image.path, name, limiter=self._disk)
-        # The outcome stays; only the count of its attempts begins anew.
-        ending = Ending(key=parcel.errand.key, outcome=held, attempt=parcel.attempt, record={})
-        await self._ledger.settle(
-            Settlement(attempt=parcel.attempt, result="image", billed=parcel.billed, cost=parcel.cost, ending=ending)
-        )
-        return held
 
     async def _find_place(self, parcel: Parcel) -> list[str]:
         """Link the images to their names; where another task's image has the name, to a longer one."""
@@ -166,3 +184,31 @@ def final_name(parcel: Parcel, rank: int, marks: str) -> str:
     marks += f"_x{rank}" if rank else ""
     marks += f"_r{parcel.attempt}" if parcel.replaces is not None else ""
     return f"{folder}/{parcel.errand.name}{marks}{parcel.images[rank].picture.ending}"
+
+
+def _ending(parcel: Parcel, files: Sequence[str], outcome: Outcome, note: str) -> Ending:
+    main = parcel.images[0]
+    made = Made(
+        file=files[0],
+        size=main.size,
+        sha256=main.sha256,
+        picture=main.picture,
+        outcome=outcome,
+        attempts=parcel.tries,
+        cost=parcel.cost if parcel.billed is Billed.YES else 0,
+        model_version=parcel.model_version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        extras=tuple(files[1:]),
+        replaces=parcel.replaces,
+        differed=parcel.differed + (outcome is Outcome.MISMATCH),
+        note=note,
+    )
+    return Ending(
+        key=parcel.errand.key,
+        outcome=outcome,
+        attempt=parcel.attempt,
+        record=image_record(parcel.errand, made),
+        file=made.file,
+        size=made.size,
+        sha256=made.sha256,
+    )

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from batchbanana.errors import BatchError, DiskError, LedgerError
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.store import Store, is_disk_fault
-from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
+from batchbanana.ledger.values import ASIDE, Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
 
 __all__ = [
+    "ASIDE",
     "Caps",
     "Ending",
     "Grant",

@@ -232,7 +232,10 @@ class Store:
 
     def _lookup(self, keys: list[bytes]) -> dict[str, Known]:
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, outcome, file, attempt, size FROM outcomes WHERE key IN ({marks})"  # noqa: S608 -- only question marks are put in
+        query = (
+            "SELECT key, outcome, file, attempt, size, iif(outcome = 'mismatch', record, NULL)"  # noqa: S608 -- only question marks are put in
+            f" FROM outcomes WHERE key IN ({marks})"
+        )
         ended = {row[0]: row[1:] for row in self._db.execute(query, keys)}
         results: dict[bytes, list[str]] = {}
         query = f"SELECT key, result, id FROM attempts WHERE result <> 'image' AND key IN ({marks}) ORDER BY id"  # noqa: S608 -- only question marks are put in
@@ -245,6 +248,7 @@ class Store:
                 file=ended[key][1] if key in ended else None,
                 size=ended[key][3] if key in ended else None,
                 results=tuple(results.get(key, ())),
+                differed=json.loads(ended[key][4]).get("differed", 1) if key in ended and ended[key][4] else 0,
             )
             for key in ended.keys() | results.keys()
         }

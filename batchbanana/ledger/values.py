@@ -5,6 +5,8 @@ from enum import Enum, auto
 
 from batchbanana.task import Billed, Outcome
 
+ASIDE = "aside"  # an attempt's result: an image came that takes no place, and is kept outside `images/`
+
 
 class Grant(Enum):
     """Whether an attempt may be sent."""
@@ -48,12 +50,14 @@ class Known:
         outcome: None while it is pending.
         file: of the image, relative to the job directory, with `size` bytes.
         results: how its attempts without an image ended, in order; only those after the outcome.
+        differed: of a `mismatch`: how many images of the task were not what was asked.
     """
 
     outcome: Outcome | None = None
     file: str | None = None
     size: int | None = None
     results: tuple[str, ...] = ()
+    differed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class Settlement:
     """How an attempt ended.
 
     Attributes:
-        result: `image`, `lost`, or a failure kind.
+        result: `image`, `aside`, `lost`, or a failure kind.
         cost: micro-dollars, where it was billed and the price is known.
         ending: the task's outcome, when this attempt decided it.
     """

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 KEY = "canary-key-5b1f0c-7d2e9a4b8c6f1e3d5a7b9c0d"  # long enough to be cut in the middle when somebody quotes it
+SHOWN = 12  # characters of the key that betray it
 PATIENCE = 60.0  # seconds after which a run that should have ended is a hang
 
 
@@ -115,6 +116,13 @@ class Job:
         assert not list((self.output / ".batchbanana/spool").iterdir())
 
 
+def assert_no_key(folder: Path) -> None:
+    """Look into every file below a folder, pages of databases too, for a beginning of the key."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert KEY[:SHOWN].encode() not in path.read_bytes(), path
+
+
 def command(*arguments: str, cwd: Path | None = None, **more: str) -> Ended:
     """Run a command to its end; a hang is a failure."""
     done = subprocess.run(
@@ -128,6 +136,7 @@ def command(*arguments: str, cwd: Path | None = None, **more: str) -> Ended:
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
+    assert KEY[:SHOWN] not in done.stdout + done.stderr
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 

@@ -1,0 +1,135 @@
+"""What must be there before a request may leave: money, leave of the limits, room on the disk, and a durable row."""
+
+from collections.abc import Callable
+
+import anyio
+
+from batchbanana.engines import Worker
+from batchbanana.errors import Exit
+from batchbanana.feed import Work
+from batchbanana.ledger import Grant, Ledger, Sending
+from batchbanana.limits import Closed, Exhausted, Limits
+from batchbanana.policy import Stop
+from batchbanana.record import Errand, span
+from batchbanana.task import Attempt, Failure, Rung
+
+
+class Grants:
+    """Grants attempts to workers, one at a time to each, and takes back the room that they have used.
+
+    Args:
+        limits: whose leave is asked for.
+        ledger: where attempts are written down and money is reserved.
+        next_attempt: the first attempt id that is free.
+        stop: called with the reason when this run may send no more.
+
+    Attributes:
+        count: attempts granted so far.
+    """
+
+    def __init__(self, limits: Limits, ledger: Ledger, next_attempt: int, stop: Callable[[Stop], None]) -> None:
+        self._limits = limits
+        self._ledger = ledger
+        self._next = next_attempt
+        self._stop = stop
+        self._is_closed = False
+        self._in_flight = 0
+        self._leaving = 0  # have been promised money and wait for the limits
+        self._promised = 0  # micro-dollars
+        self._settled = anyio.Event()
+        self.count = 0
+
+    @property
+    def newest(self) -> int:
+        """The id of the newest attempt of all runs."""
+        return self._next - 1
+
+    def close(self) -> None:
+        """Grant nothing more."""
+        self._is_closed = True
+        self._tell()
+
+    def back(self) -> None:
+        """Take note that a granted attempt has come back and is settled."""
+        self._in_flight -= 1
+        self._limits.back()
+        self._tell()
+
+    async def money(self, price: int) -> bool:
+        """Wait while what is in flight may still turn out to cost nothing; with nothing in flight, stop.
+
+        Args:
+            price: micro-dollars of the next attempt.
+        """
+        while (grant := self._room(price)) is Grant.CAP and (self._in_flight or self._leaving) and not self._is_closed:
+            await self._settled.wait()
+        if grant is Grant.CAP and not self._is_closed:
+            reason = "The money cap is reached: one more image could pass max_cost; raise it to go on"
+            self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
+        elif grant is Grant.POSSIBLY_BILLED:
+            reason = (
+                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; "
+                "compare with the provider's invoice, then raise max_possibly_billed to go on"
+            )
+            self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
+        return grant is Grant.GRANTED
+
+    async def attempt(self, work: Work, rung: Rung, worker: Worker) -> Attempt | Failure | None:
+        """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""
+        price = rung.price or 0
+        self._promised += price
+        self._leaving += 1
+        try:
+            if not await self._may_leave(work, price):
+                return None
+            attempt = Attempt(id=self._next, task=work.task, rung=rung)
+            self._next += 1
+            failure = await worker.prepare(attempt)
+            if failure is None and await self._begin(attempt, worker) is Grant.GRANTED:
+                return attempt
+            self._limits.unsent(work.task.model)
+            return failure
+        finally:
+            self._promised -= price
+            self._leaving -= 1
+            self._tell()
+
+    async def _may_leave(self, work: Work, price: int) -> bool:
+        """Wait for the limits; False when this run sends no more."""
+        try:
+            await self._limits.leave(work.task.model, price)
+        except Closed:
+            return False
+        except Exhausted as full:
+            reason = f"{full.limit} is used up; run again in {span(full.wait)}"
+            self._stop(Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=full.wait))
+            return False
+        return True
+
+    def _room(self, price: int) -> Grant:
+        """Look for room beside what others were promised; the ledger itself checks again when it writes."""
+        return self._ledger.room(price + self._promised)
+
+    async def _begin(self, attempt: Attempt, worker: Worker) -> Grant:
+        """Reserve the money and write the attempt down; only then may it be sent."""
+        sending = Sending(
+            id=attempt.id,
+            key=attempt.task.key,
+            resolution=attempt.rung.resolution,
+            price=attempt.rung.price,
+            errand=Errand.of(attempt.task, attempt.rung).to_json(),
+        )
+        grant = None
+        try:
+            grant = await self._ledger.begin(sending)
+        finally:
+            if grant is not Grant.GRANTED:
+                await worker.abandon()
+        if grant is Grant.GRANTED:
+            self._in_flight += 1
+            self.count += 1
+        return grant
+
+    def _tell(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()

@@ -1,0 +1,111 @@
+"""An image that is not what was asked is never silently right: kept, asked for again, or a failure, as one wishes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchbanana.sandbox.running import in_thread
+from tests.support.program import Job, manifest
+
+SMALLER = {"when": {"resolution": "2K"}, "then": {"size": "1K"}}
+ONCE = {"when": {"resolution": "2K", "first": 1}, "then": {"size": "1K"}}
+OTHER = {"when": {}, "then": {"version": "gemini-2.5-flash-image"}}
+
+
+def made(tmp_path: Path, rule: dict[str, Any], *runs: str, **more: object) -> tuple[Job, list[Any], dict[str, Any]]:
+    """Run a job of one 2K image so often; gives the job, how the runs ended, and the bill."""
+    with in_thread({"latency": 0.0, "faults": [rule]}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1, resolution="2K", model="gemini-3-pro-image", **more))
+        ended = [job.run(*words.split()) for words in runs]
+        job.check()
+        return job, ended, sandbox.bill()
+
+
+def aside(job: Job) -> list[Path]:
+    folder = job.output / ".batchbanana" / "superseded"
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_keep_is_the_default_and_says_what_differs(tmp_path: Path) -> None:
+    job, (ended,), bill = made(tmp_path, SMALLER, "")
+    assert (ended.code, ended.json["mismatch"], bill["billed"]) == (4, 1, 1)
+    record = job.records[0]
+    assert (record["outcome"], record["resolution"], record["delivered_resolution"]) == ("mismatch", "2K", "1K")
+    assert "2K was asked for" in record["note"]
+
+
+def test_retry_asks_again_until_the_image_is_as_asked_and_keeps_the_other_aside(tmp_path: Path) -> None:
+    job, (ended, again), bill = made(tmp_path, ONCE, "", "", on_mismatch="retry")
+    assert (ended.code, ended.json["done"], ended.json["attempts"]) == (0, 1, 2), ended.err
+    assert (again.code, again.json["attempts"], bill["billed"]) == (0, 0, 2)
+    assert [record["outcome"] for record in job.records] == ["done"]
+    assert len(aside(job)) == 1
+    assert ended.json["cost_usd"] == pytest.approx(2 * 0.134)
+
+
+def test_retry_gives_up_after_two_more_tries_and_keeps_what_came(tmp_path: Path) -> None:
+    job, (ended, again), bill = made(tmp_path, SMALLER, "", "", on_mismatch="retry")
+    assert (ended.code, ended.json["mismatch"], ended.json["attempts"]) == (4, 1, 3), ended.err
+    assert (again.code, again.json["attempts"], bill["billed"]) == (4, 0, 3)
+    assert job.records[0]["differed"] == 3
+    assert len(aside(job)) == 2
+
+
+def test_fail_counts_as_a_failure_and_keeps_the_paid_image_outside_of_images(tmp_path: Path) -> None:
+    job, (ended, again), bill = made(tmp_path, SMALLER, "", "", on_mismatch="fail")
+    assert (ended.code, ended.json["failed"], ended.json["mismatch"]) == (3, 1, 0), ended.err
+    assert (again.code, again.json["attempts"], bill["billed"]) == (3, 0, 1)
+    assert "2K was asked for" in ended.err
+    assert ended.json["cost_usd"] == pytest.approx(0.134)
+    assert job.records == []
+    assert len(aside(job)) == 1
+
+
+def test_a_failure_for_its_difference_is_asked_again_when_told(tmp_path: Path) -> None:
+    job, (_, ended), bill = made(tmp_path, ONCE, "", "--retry failed", on_mismatch="fail")
+    assert (ended.code, ended.json["done"], bill["billed"]) == (0, 1, 2), ended.err
+
+
+def test_the_jobs_word_wins_over_the_top(tmp_path: Path) -> None:
+    jobs = [
+        {"id": "strict", "prompt": "A mug"},
+        {"id": "easy", "prompt": "A bowl", "on_mismatch": "keep"},
+    ]
+    with in_thread({"latency": 0.0, "faults": [SMALLER]}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(resolution="2K", on_mismatch="fail", jobs=jobs))
+        ended = job.run()
+    assert (ended.json["failed"], ended.json["mismatch"]) == (1, 1), ended.err
+    assert job.records[0]["job"] == "easy"
+
+
+def test_another_model_than_was_asked_for_is_a_difference(tmp_path: Path) -> None:
+    job, (ended,), _ = made(tmp_path, OTHER, "")
+    assert (ended.code, ended.json["mismatch"]) == (4, 1), ended.err
+    assert "gemini-2.5-flash-image answered, but gemini-3-pro-image was asked for" in job.records[0]["note"]
+
+
+@pytest.mark.parametrize(
+    "version", ["gemini-3-pro-image", "gemini-3-pro-image-preview", "google/gemini-3-pro-image", "nano-banana-pro"]
+)
+def test_the_same_model_under_another_name_is_no_difference(tmp_path: Path, version: str) -> None:
+    _, (ended,), _ = made(tmp_path, {"when": {}, "then": {"version": version}}, "")
+    assert (ended.code, ended.json["done"]) == (0, 1), ended.err
+    assert "was asked for" not in ended.err
+
+
+def test_a_version_that_nobody_knows_is_told_once_and_recorded(tmp_path: Path) -> None:
+    job, (ended,), _ = made(tmp_path, {"when": {}, "then": {"version": "relay-special"}}, "")
+    assert (ended.code, job.records[0]["model_version"]) == (0, "relay-special")
+    assert ended.err.count("relay-special") == 1
+
+
+def test_a_kill_between_two_tries_changes_nothing_in_the_end(tmp_path: Path) -> None:
+    script = {"latency": 0.3, "faults": [SMALLER]}
+    with in_thread(script) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1, resolution="2K", on_mismatch="retry"))
+        job.kill(lambda: job.attempts("result = 'image'") == 1)
+        ended = job.run()
+        job.check()
+    assert (ended.code, ended.json["mismatch"]) == (4, 1), ended.err
+    assert job.records[0]["differed"] == 3
