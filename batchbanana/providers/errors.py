@@ -1,13 +1,14 @@
 """Classifies error answers, whatever form they have: Google's, a relay's, a proxy's page. Every provider may use it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from batchbanana.providers.gemini_tables import OTHERWISE, RULES, STATUS_CODES, Rule
-from batchbanana.providers.jsonskim import Skim
+from batchbanana.providers.fields import get, mappings
+from batchbanana.providers.jsonskim import Skim, Use
 from batchbanana.providers.quoting import one_line
+from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES, Rule
 from batchbanana.task import Failure
 
 MESSAGE_LIMIT = 300  # characters of a failure's sentence
@@ -82,17 +83,20 @@ def failure_of(status: int, headers: Mapping[str, str], problem: Problem) -> Fai
 
 def inner_status(problem: Problem) -> int:
     """Give the HTTP status that an error inside a 200 should have come with; 500 when it does not say."""
-    if re.fullmatch(r"[3-5]\d\d", problem.code):
-        return int(problem.code)
-    return STATUS_CODES.get(problem.status, 500)
+    return _told_status(problem) or 500
+
+
+def problem_in(places: Sequence[Mapping[str, object]]) -> Problem | None:
+    """Find an error that stands in a 200: under `error`, or as a code of an error with a message; None without one."""
+    problems = [(place, read_document(place)) for place in places]
+    said = (problem for place, problem in problems if place.get("error") or (problem.message and _told_status(problem)))
+    return next(said, None)
 
 
 def read_body(body: bytes) -> Problem:
     """Find out what an error's body says, JSON or not, whole or cut."""
     body = body[:LOOKED_AT]
-    skim = Skim(lambda _name, _key: False)
-    skim.feed(body)
-    document = skim.document() if skim.is_json else None
+    document = _parsed(body)
     if document is not None:
         return read_document(document)
     text = body.decode(errors="replace").strip()
@@ -105,12 +109,40 @@ def read_body(body: bytes) -> Problem:
 
 
 def read_document(document: object) -> Problem:
-    """Find out what an error's JSON says: an object, a list of one, or an error that is just a string."""
-    first: Mapping[str, object] = next(_mappings(document if isinstance(document, list) else [document]), {})
+    """Find out what an error's JSON says: an object, a list of one, or an error that is just a string.
+
+    Some relays pass the error of the service behind them on, as JSON in a string; what it says is added.
+    """
+    error = _error_of(document)
+    outer = _read_error(error)
+    raw = get(get(error, "metadata"), "raw")
+    document = next(filter(None, map(_inner, (raw, error.get("message")))), None)
+    if document is None:
+        words = ": ".join(filter(None, (outer.message, raw if isinstance(raw, str) else "")))
+        return replace(outer, message=one_line(words, 1000))
+    inner = _read_error(_error_of(document))
+    return Problem(
+        form="json",
+        message=inner.message or outer.message,
+        status=outer.status or inner.status,
+        code=outer.code or inner.code,
+        type=outer.type or inner.type,
+        reasons=outer.reasons + inner.reasons,
+        quotas=outer.quotas + inner.quotas,
+        delay=max(filter(None, (outer.delay, inner.delay)), default=None),
+    )
+
+
+def _error_of(document: object) -> Mapping[str, object]:
+    first: Mapping[str, object] = next(mappings(document), {})
     error = first.get("error")
-    if not isinstance(error, Mapping):
-        error = {"message": error, **first} if isinstance(error, str) else first
-    details = list(_mappings(error.get("details")))
+    if isinstance(error, Mapping):
+        return error
+    return {"message": error, **first} if isinstance(error, str) else first
+
+
+def _read_error(error: Mapping[str, object]) -> Problem:
+    details = list(mappings(error.get("details")))
     delays = [delay for detail in details if (delay := duration(detail.get("retryDelay"))) is not None]
     return Problem(
         form="json",
@@ -122,10 +154,32 @@ def read_document(document: object) -> Problem:
         quotas=tuple(
             (_word(violation.get("quotaId")), _word(violation.get("quotaValue")))
             for detail in details
-            for violation in _mappings(detail.get("violations"))
+            for violation in mappings(detail.get("violations"))
         ),
         delay=max(delays, default=None),
     )
+
+
+def _inner(said: object) -> object:
+    """Give the JSON that a value is or holds as a string; None when there is none."""
+    if isinstance(said, str) and said.lstrip()[:1] in {"{", "["}:
+        return _parsed(said.encode(errors="replace"))
+    return said if isinstance(said, Mapping) else None
+
+
+def _parsed(body: bytes) -> object:
+    """Parse JSON, whole or cut; None when it is none."""
+    skim = Skim(lambda _name, _key: Use.KEEP)
+    skim.feed(body)
+    return skim.document() if skim.is_json else None
+
+
+def _told_status(problem: Problem) -> int | None:
+    """Give the HTTP status that a problem names; None when it names none."""
+    if re.fullmatch(r"[3-5][0-9][0-9]", problem.code):
+        return int(problem.code)
+    names = (problem.status, problem.code, problem.type)
+    return next((STATUS_CODES[name.upper()] for name in names if name.upper() in STATUS_CODES), None)
 
 
 def longest_hint(headers: Mapping[str, str], delay: float | None) -> float | None:
@@ -174,10 +228,6 @@ def _message(error: Mapping[str, object]) -> str:
 def _word(value: object) -> str:
     """Give a name or number as a short line; what is neither says nothing."""
     return one_line(str(value), 200) if isinstance(value, str | int) else ""
-
-
-def _mappings(value: object) -> Iterator[Mapping[str, object]]:
-    return (item for item in value if isinstance(item, Mapping)) if isinstance(value, list) else iter(())
 
 
 def _number(text: str) -> float | None:

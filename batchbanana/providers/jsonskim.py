@@ -1,16 +1,20 @@
 """Reads a JSON document as it arrives without ever holding its long strings.
 
-An answer of 30 MB is one string of base64 in a few hundred bytes of document. This machine hands the content of chosen
-strings on in pieces as they come, keeps a copy of everything else, and can parse that copy even when the document broke
-off. It does no I/O. Inside strings it searches in C (`bytes.find`, a regular expression); only the few bytes outside
-them are walked in Python.
+An answer of 30 MB is one string of base64 in a few hundred bytes of document. This machine hands image data on in
+pieces as it comes, be it a whole string or a part of a text, keeps a copy of everything else, and can parse that copy
+even when the document broke off. It does no I/O. Inside strings it searches in C (`bytes.find`, a regular expression);
+only the few bytes outside them are walked in Python.
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
+
+from batchbanana.providers.escapes import cut_escape, escaped, is_escaped, unescaped
+from batchbanana.providers.sieve import Bit, Sieve, What
 
 SPACE = b" \t\r\n"
 BLANK = SPACE + b"\xef\xbb\xbf"  # and a byte order mark, which some proxies leave at the start
@@ -18,13 +22,16 @@ STRUCTURE = re.compile(rb'["{}\[\]:,]')
 CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
 HEAD_BYTES = 512
 ELISION = "…".encode()
+MARK = "data:;base64,#{}#"
+"""Stands in a sifted text for the image data of that number; no text of a server's can hold it."""
 
-# A pair of \u escapes that make one character counts as one escape; `\Z` lets one be cut off at the end of what came.
-ESCAPE = rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,4}|\Z))?|.|\Z)"
-CONTENT = re.compile(rb'(?:[^"\\]*+(' + ESCAPE + rb'))*[^"\\]*+', re.DOTALL)
-CUT_ESCAPE = re.compile(rb"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?))?")
-WHOLE_ESCAPE = re.compile(rb"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-SHORT_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"/": b"/", b'"': b'"', b"\\": b"\\"}
+
+class Use(Enum):
+    """What is done with a string."""
+
+    KEEP = auto()  # it stays in the document
+    STREAM = auto()  # all of it is handed on; the document reads as its number
+    SIFT = auto()  # image data in it is handed on; the document reads as the text with marks in the data's place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +40,9 @@ class Bounds:
 
     Attributes:
         depth: containers within each other.
-        rest: bytes of document kept beside the chosen strings.
-        text: bytes kept of any other string; what goes beyond is left out.
-        streams: chosen strings that are handed on; further ones are passed over and read as null.
+        rest: bytes of document kept beside what is handed on.
+        text: bytes kept of any string; what goes beyond is left out.
+        streams: strings and data that are handed on; further ones are passed over and read as null or as nothing.
     """
 
     depth: int = 64
@@ -49,11 +56,11 @@ DEFAULT_BOUNDS = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some content of a chosen string, its escapes undone.
+    """Some of what is handed on, its escapes undone.
 
     Attributes:
-        index: which one, from 0; the document reads as this number in the string's place.
-        last: whether the string has closed.
+        index: which string or data, from 0.
+        last: whether it has ended.
     """
 
     index: int
@@ -75,8 +82,8 @@ class Skim:
     """A machine for one document, fed in pieces of any size: how it was cut never shows.
 
     Args:
-        streamed: given the key that an object (or the array it is in) stands under, and a key within it: whether a
-            string there is handed on. Strings that stand in an array count as standing under the array's own key.
+        use: given the key that an object (or the array it is in) stands under, and a key within it: what is done with
+            a string there. Strings that stand in an array count as standing under the array's own key.
         bounds: what the document may cost.
 
     Attributes:
@@ -85,11 +92,11 @@ class Skim:
         head: its first bytes, for messages.
     """
 
-    def __init__(self, streamed: Callable[[str, str], bool], bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(self, use: Callable[[str, str], Use], bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self.complete = False
         self.fault: str | None = None
         self.head = b""
-        self._streamed = streamed
+        self._use = use
         self._bounds = bounds
         self._stack: list[_Container] = []
         self._rest = bytearray()
@@ -97,6 +104,8 @@ class Skim:
         self._safe = 0  # length of the rest up to which it can be closed
         self._begun = 0  # where in the rest the open string begins
         self._streams = 0
+        self._stream: int | None = None  # the one under way, if it is handed on
+        self._room = 0  # bytes that the open text may still take; below 0 its end was left out
         self._held = b""  # an escape that was cut off
         self._pieces: list[Piece] = []
         self._step: Callable[[bytes, int], int] = self._before
@@ -107,7 +116,7 @@ class Skim:
         return bool(self._rest)
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Take the next bytes, give what they bring of chosen strings; never raises."""
+        """Take the next bytes, give what they bring of image data; never raises."""
         if len(self.head) < HEAD_BYTES:
             self.head += data[: HEAD_BYTES - len(self.head)]
         if self._held:
@@ -143,7 +152,7 @@ class Skim:
         found = STRUCTURE.search(data, position)
         end = found.start() if found else len(data)
         self._keep(data[position:end].translate(None, SPACE))
-        if found is None:
+        if found is None or self.fault is not None:
             return end
         self._take(data[end])
         return end + 1
@@ -187,25 +196,30 @@ class Skim:
 
     def _begin_string(self) -> None:
         top = self._stack[-1]
-        if top.wants_key or not self._streamed(top.name, top.key):
-            self._keep(b'"')
-            self._begun = len(self._rest)
-            self._step = self._in_text
+        use = Use.KEEP if top.wants_key else self._use(top.name, top.key)
+        if use is Use.STREAM:
+            self._begin_stream()
+            self._keep(b"null" if self._stream is None else str(self._stream).encode())
+            self._safe = len(self._rest)
+            self._step = self._in_stream
             return
-        index = self._streams if self._streams < self._bounds.streams else None
-        self._keep(b"null" if index is None else str(index).encode())
-        self._safe = len(self._rest)
-        self._step = partial(self._in_stream, index)
-        if index is not None:
+        self._keep(b'"')
+        self._begun = len(self._rest)
+        self._room = self._bounds.text
+        self._step = self._in_text if use is Use.KEEP else partial(self._in_sifted, Sieve())
+
+    def _begin_stream(self) -> None:
+        self._stream = self._streams if self._streams < self._bounds.streams else None
+        if self._stream is not None:
             self._streams += 1
-            self._pieces.append(Piece(index, b"", last=False))
+            self._pieces.append(Piece(self._stream, b"", last=False))
 
     def _in_text(self, data: bytes, position: int) -> int:
         """Keep a string's content up to the limit of a text."""
         content, end, closed = self._content(data, position)
         room = self._bounds.text + 1 - (len(self._rest) - self._begun)  # one byte too many tells that it is too long
         self._keep(content[:room])
-        if closed:
+        if closed and self.fault is None:
             self._end_text()
         return end
 
@@ -213,7 +227,7 @@ class Skim:
         content = bytes(self._rest[self._begun :])
         if len(content) > self._bounds.text:
             content = content[: self._bounds.text]
-            self._rest[self._begun :] = content[: _cut_escape(content)] + ELISION
+            self._rest[self._begun :] = content[: cut_escape(content)] + ELISION
         self._keep(b'"')
         top = self._stack[-1]
         if top.wants_key:
@@ -222,24 +236,57 @@ class Skim:
             self._safe = len(self._rest)
         self._step = self._outside
 
-    def _in_stream(self, index: int | None, data: bytes, position: int) -> int:
-        """Hand a chosen string's content on."""
+    def _in_stream(self, data: bytes, position: int) -> int:
+        """Hand a string's content on."""
         content, end, closed = self._content(data, position)
-        if index is not None and (content or closed):
-            self._pieces.append(Piece(index, _unescaped(content), closed))
+        if self._stream is not None and (content or closed):
+            self._pieces.append(Piece(self._stream, unescaped(content), closed))
         if closed:
             self._step = self._outside
         return end
 
+    def _in_sifted(self, sieve: Sieve, data: bytes, position: int) -> int:
+        """Keep a text's words, hand its image data on."""
+        content, end, closed = self._content(data, position)
+        for bit in sieve.feed(unescaped(content)):
+            self._sift(bit)
+        if closed:
+            for bit in sieve.finish():
+                self._sift(bit)
+        if closed and self.fault is None:
+            self._keep(b'"')
+            self._safe = len(self._rest)
+            self._step = self._outside
+        return end
+
+    def _sift(self, bit: Bit) -> None:
+        what, found = bit
+        if self.fault is not None:
+            return
+        if what is What.WORDS:
+            self._keep_words(found)
+        elif what is What.START:
+            self._begin_stream()
+            self._keep(b"" if self._stream is None else MARK.format(self._stream).encode())
+        elif self._stream is not None:
+            self._pieces.append(Piece(self._stream, found, last=what is What.END))
+
+    def _keep_words(self, words: bytes) -> None:
+        """Keep a sifted text's words up to the limit of a text."""
+        if self._room >= 0:
+            self._keep(escaped(words[: self._room]))
+            self._room -= len(words)
+            self._keep(ELISION if self._room < 0 else b"")
+
     def _content(self, data: bytes, position: int) -> tuple[bytes, int, bool]:
         """Cut out a string's content, still escaped; gives also where to go on and whether the string has closed."""
         quote = data.find(b'"', position)
-        while quote >= 0 and _is_escaped(data, position, quote):
+        while quote >= 0 and is_escaped(data, position, quote):
             quote = data.find(b'"', quote + 1)
         if quote >= 0:
             return data[position:quote], quote + 1, True
         content = data[position:]
-        cut = _cut_escape(content)
+        cut = cut_escape(content)
         self._held = content[cut:]
         return content[:cut], len(data), False
 
@@ -250,49 +297,5 @@ class Skim:
             self.fault = f"JSON with more than {self._bounds.rest} bytes beside its images"
 
 
-def _is_escaped(data: bytes, start: int, at: int) -> bool:
-    """Whether an odd number of backslashes stands right before `at`; none before `start` counts."""
-    before = at
-    while before > start and data[before - 1] == ord("\\"):
-        before -= 1
-    return (at - before) % 2 == 1
-
-
-def _cut_escape(content: bytes) -> int:
-    """Say where an escape begins that the content's end cuts off; the content's length when none is.
-
-    Only the end is looked at, from where no escape can be under way: a cut pair has at most 11 bytes.
-    """
-    if content.find(b"\\", -12) < 0:
-        return len(content)
-    found = CONTENT.match(content, len(content[:-12].rstrip(b"\\")))
-    last = found.start(1) if found else -1
-    return last if last >= 0 and CUT_ESCAPE.fullmatch(content, last) else len(content)
-
-
-def _unescaped(content: bytes) -> bytes:
-    r"""Undo a string's escapes; one that JSON does not know stays, with its backslash.
-
-    The short ones come by the hundred thousand (`\/` in what PHP encoded, `\n` in broken lines) and are done in bulk.
-    """
-    if b"\\" not in content:
-        return content
-    if b"\\\\" not in content:
-        for char in (b"/", b"n", b"r"):
-            content = content.replace(b"\\" + char, SHORT_ESCAPES[char])
-        if b"\\" not in content:
-            return content
-    return WHOLE_ESCAPE.sub(_character, content)
-
-
-def _character(escape: re.Match[bytes]) -> bytes:
-    high, low, code, char = escape.groups()
-    if high:
-        return chr(0x10000 + (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00).encode()
-    if code:
-        return chr(int(code, 16)).encode(errors="surrogatepass")
-    return SHORT_ESCAPES.get(char, escape.group())
-
-
 def _text(content: bytes) -> str:
-    return _unescaped(content).decode(errors="replace")
+    return unescaped(content).decode(errors="replace")

@@ -4,7 +4,8 @@ import re
 
 LOOKED_AT = 8192  # characters; a page of megabytes is not worth more
 SECRET = re.compile(
-    r"AIza[\w-]{8,}|\bAQ\.[\w-]{8,}|\bya29\.[\w.-]+|\bsk-[\w*-]{4,}|\bBearer\s+\S{8,}|(?<=key=)[^\s&\"']+",
+    r"AIza[\w-]{8,}|\bAQ\.[\w-]{8,}|\bya29\.[\w.-]+|\bsk-[\w*-]{4,}|\beyJ[\w-]{8,}\.[\w.-]+|\bBearer\s+\S{8,}"
+    r"|(?<=key=)[^\s&\"']+|(?:key|token|secret)(?: provided)?[\"']?\s{0,3}[:=]\s{0,3}[\"']?[^\s&\"',;]{8,}",
     re.IGNORECASE,
 )
 

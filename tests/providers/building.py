@@ -1,4 +1,4 @@
-"""Builds the tasks, documents and pictures that the tests of the native format speak of."""
+"""Builds the tasks, documents and pictures that the tests of both formats speak of."""
 
 import base64
 import json
@@ -11,9 +11,13 @@ from pathlib import Path
 from PIL import Image
 
 from batchbanana.images import ImageError, Inspector
-from batchbanana.providers import Choice, ImageBytes, ImageEnded, ImageStarted, Reader, Received
+from batchbanana.providers import Choice, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
 from batchbanana.providers.gemini import Gemini
+from batchbanana.providers.openai import OpenAI
 from batchbanana.task import Attempt, Failure, Reference, Rung, Task
+
+GEMINI = Gemini(omit_size=lambda _model: False)
+OPENAI = OpenAI(dialect="none", omit_size=lambda _model: False)
 
 
 def reference(name: str, mime: str = "image/png") -> Reference:
@@ -75,6 +79,19 @@ def document(*parts: object, reason: str | None = "STOP", **more: object) -> dic
     return {"candidates": [candidate], **more}
 
 
+def chat(message: object, reason: str | None = "stop", **more: object) -> dict[str, object]:
+    """Make an answer of the chat format with one choice."""
+    choice: dict[str, object] = {"index": 0, "message": message}
+    if reason is not None:
+        choice["finish_reason"] = reason
+    return {"id": "x", "object": "chat.completion", "choices": [choice], **more}
+
+
+def data_uri(data: bytes, kind: str = "image/png") -> str:
+    """Write bytes as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def received(reader: Reader, data: bytes, cuts: tuple[int, ...] = ()) -> tuple[list[bytes], list[Received]]:
     """Feed an answer in pieces; give each image's bytes (none for worthless ones) and how they were found."""
     files: list[bytes] = []
@@ -107,10 +124,15 @@ def _look(data: bytes, fault: str | None) -> Received:
 
 
 def judged(
-    answer: object, *, cuts: tuple[int, ...] = (), length: int | None = None, asked: Attempt | None = None
+    answer: object,
+    *,
+    cuts: tuple[int, ...] = (),
+    length: int | None = None,
+    asked: Attempt | None = None,
+    provider: Provider = GEMINI,
 ) -> Choice | Failure:
     """Judge an answer, given as bytes or as a value, of which only `length` bytes may have come."""
     data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    reader = Gemini(omit_size=lambda _model: False).reader()
+    reader = provider.reader()
     _, images = received(reader, data[:length], cuts)
     return reader.judge(asked or attempt(), images)

@@ -6,10 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchbanana.providers.errors import LONGEST_HINT, classify, duration, longest_hint
-from batchbanana.providers.gemini import Gemini
+from batchbanana.providers import Provider
+from batchbanana.providers.errors import (
+    LONGEST_HINT,
+    _rule,
+    classify,
+    duration,
+    inner_status,
+    longest_hint,
+    read_body,
+    read_document,
+)
 from batchbanana.providers.quoting import one_line
+from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES
 from batchbanana.task import Billed, Failure, FailureKind
+from tests.providers.building import GEMINI, OPENAI
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
@@ -38,6 +49,8 @@ CASES = [
     (400, google(400, "INVALID_ARGUMENT", reason="API_KEY_INVALID"), K.FATAL, "key"),
     (400, google(400, "INVALID_ARGUMENT", "API key expired. Please renew the API key."), K.FATAL, "key"),
     (400, b"[" + google(400, "FAILED_PRECONDITION", "User location is not supported") + b"]", K.FATAL, "region"),
+    (400, relay("content_policy_violation", "Your request was rejected"), K.REFUSED, "prompt"),
+    (403, relay(403, "Your chosen model requires moderation and your input was flagged"), K.REFUSED, "prompt"),
     (400, google(400, "INVALID_ARGUMENT", "Invalid value at 'imageSize'"), K.INVALID, "imageSize"),
     (400, b"", K.INVALID, ""),
     (401, b"", K.FATAL, "api_key_env"),
@@ -86,12 +99,28 @@ CASES = [
     (520, HTML, K.TIMEOUT, ""),
     (524, b"error code: 524", K.TIMEOUT, "error code: 524"),
     (529, b"", K.UNAVAILABLE, ""),
+    (100, b"", K.NO_IMAGE, ""),
+    (199, HTML, K.NO_IMAGE, ""),
     (204, b"", K.NO_IMAGE, ""),
+    (600, b"", K.SERVER_ERROR, ""),
     (666, b"", K.SERVER_ERROR, ""),
     (999, HTML, K.SERVER_ERROR, ""),
     (-1, b"", K.SERVER_ERROR, ""),
     (500, b'{"error":"plain words"}', K.SERVER_ERROR, "plain words"),
     (500, b'{"error":{"message":"cut o', K.SERVER_ERROR, "500"),
+    (429, b'[{"error":{"message":"wait","code":429}}]', K.RATE_LIMITED, "wait"),
+    (429, b'{"code":"x","message":"at the top"}', K.RATE_LIMITED, "at the top"),
+    (500, b"plain words", K.SERVER_ERROR, "plain words"),
+    (500, b'{"error":"in a string","message":"beside it"}', K.SERVER_ERROR, "beside it"),
+    (500, b'{"error":{"message":"a","metadata":{"raw":"said above"}}}', K.SERVER_ERROR, "a: said above"),
+    (
+        500,
+        b'{"error":{"message":"a","metadata":{"raw":{"error":{"message":"as an object"}}}}}',
+        K.SERVER_ERROR,
+        "as an",
+    ),
+    (500, b'{"error":{"message":"a","metadata":{"raw":"{\\"error\\":{\\"message\\":\\"cut"}}}', K.SERVER_ERROR, '"a"'),
+    (500, b'{"error":{"message":"{\\"msg\\":\\"in the message\\"}"}}', K.SERVER_ERROR, '"in the message"'),
 ]
 
 
@@ -106,9 +135,43 @@ def test_each_answer_is_of_its_kind_and_says_what_to_do(
     assert failure.billed is (Billed.UNKNOWN if unsure else Billed.NO)
 
 
-def test_the_provider_classifies_so() -> None:
-    failure = Gemini(omit_size=lambda _model: False).failure(429, {"retry-after": "9"}, b"")
+def test_every_rule_is_tested() -> None:
+    hit = []
+    for status, body, _, _ in CASES:
+        problem = read_body(body)
+        hit.append(_rule(status, problem.facts, longest_hint({}, problem.delay)))
+    assert [rule for rule in (*RULES, OTHERWISE) if rule not in hit] == []
+
+
+@pytest.mark.parametrize("provider", [GEMINI, OPENAI])
+def test_the_providers_classify_so(provider: Provider) -> None:
+    failure = provider.failure(429, {"retry-after": "9"}, b"")
     assert (failure.kind, failure.hint) == (K.RATE_LIMITED, 9.0)
+
+
+@pytest.mark.parametrize("name", sorted(STATUS_CODES))
+def test_every_name_of_an_error_in_a_200_stands_for_its_status(name: str) -> None:
+    for field in ("status", "code", "type"):
+        problem = read_document({"error": {field: name.lower(), "message": "no"}})
+        assert inner_status(problem) == STATUS_CODES[name]
+
+
+def wrapped(body: bytes, *, as_text: bool) -> bytes:
+    """Wrap an error as a relay does that passes on what the service behind it said."""
+    raw = body.decode() if as_text else json.loads(body)
+    return json.dumps({"error": {"code": 429, "message": "Provider returned error", "metadata": {"raw": raw}}}).encode()
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_error_of_the_service_behind_a_relay_is_read(as_text: bool) -> None:
+    inner = quota("GenerateRequestsPerMinutePerProject", delay="12s")
+    failure = classify(429, {}, wrapped(inner, as_text=as_text))
+    assert (failure.kind, failure.hint) == (K.RATE_LIMITED, 12.0)
+    assert "minute" in failure.message
+    assert classify(429, {}, wrapped(quota("RequestsPerDay"), as_text=as_text)).kind is K.DAY_QUOTA
+    problem = read_body(wrapped(google(429, "RESOURCE_EXHAUSTED", reason="X"), as_text=as_text))
+    assert (problem.status, problem.code, problem.reasons) == ("RESOURCE_EXHAUSTED", "429", ("X",))
+    assert problem.message == "it says so"
 
 
 def test_a_rolling_spend_limit_waits_ten_minutes_unless_the_server_says_how_long() -> None:
@@ -168,7 +231,15 @@ def test_two_faults_of_one_sort_have_one_signature() -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["AIzaSyA1234567890abcdefghijklmnopqrstuvw", "sk-abcdef1234567890", "Bearer abcdefghijkl", "AQ.Ab8RN6Labcdefg"],
+    [
+        "api_key: abcdefgh12345",
+        "key provided: zzzzyyyyxxxx",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
+        "AIzaSyA1234567890abcdefghijklmnopqrstuvw",
+        "sk-abcdef1234567890",
+        "Bearer abcdefghijkl",
+        "AQ.Ab8RN6Labcdefg",
+    ],
 )
 def test_what_looks_like_a_key_is_masked(secret: str) -> None:
     failure = classify(401, {}, relay("", f"token {secret} is bad"))
@@ -189,12 +260,24 @@ JSON = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["5s", "model_not_found"]),
+    | st.sampled_from(["5s", "model_not_found", "[{", '{"error":5}', "\ud800"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["error", "code", "status", "message", "details", "violations", "quotaId", "retryDelay", "reason"]
+                [
+                    "error",
+                    "metadata",
+                    "raw",
+                    "code",
+                    "status",
+                    "message",
+                    "details",
+                    "violations",
+                    "quotaId",
+                    "retryDelay",
+                    "reason",
+                ]
             ),
             inner,
             max_size=4,

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchbanana.providers import Choice
+from batchbanana.providers import Choice, Link
 from batchbanana.providers.gemini import Gemini
-from batchbanana.providers.gemini_tables import FINISH_REASONS
+from batchbanana.providers.tables import FINISH_REASONS
 from batchbanana.task import Billed, Failure, FailureKind, Outcome
-from tests.providers.building import attempt, document, image, judged, picture, received, text
+from tests.providers.building import attempt, data_uri, document, image, judged, picture, received, text
 
 WHOLE = picture()  # just what `attempt` asks for
 DRAFT = picture(512)
@@ -18,7 +18,7 @@ USAGE = {"candidatesTokenCount": 1320, "candidatesTokensDetails": [{"modality": 
 TEXT_USAGE = {"candidatesTokenCount": 9, "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 9}]}
 
 
-def chosen(answer: object) -> tuple[int, ...]:
+def chosen(answer: object) -> tuple[int | Link, ...]:
     """Give the images that an answer delivers, the one that counts first."""
     choice = judged(answer)
     assert isinstance(choice, Choice)
@@ -76,32 +76,58 @@ def test_the_last_of_images_back_to_back_counts_and_text_separates_them(
     assert chosen(document(*parts)) == expected
 
 
-@pytest.mark.parametrize("reason", sorted(FINISH_REASONS))
-def test_each_finish_reason_is_classified_by_its_row(reason: str) -> None:
-    failure = failed(document(reason=reason))
-    row = FINISH_REASONS[reason]
-    assert (failure.kind, failure.final, failure.tries) == (row.kind, row.final, row.tries)
-    assert reason in failure.message
+REFUSED = (FailureKind.REFUSED, Outcome.REFUSED, 2)
+FILTERED = (FailureKind.NO_IMAGE, Outcome.REFUSED, 2)
+GLITCH = (FailureKind.NO_IMAGE, Outcome.FAILED, 2)
+CUT = (FailureKind.NO_IMAGE, Outcome.FAILED, 1)
+REASONS = {
+    "SAFETY": REFUSED,
+    "PROHIBITED_CONTENT": REFUSED,
+    "BLOCKLIST": REFUSED,
+    "SPII": REFUSED,
+    "LANGUAGE": REFUSED,
+    "IMAGE_PROHIBITED_CONTENT": REFUSED,
+    "ESCALATION": REFUSED,
+    "MODEL_ARMOR": REFUSED,
+    "MISSING_THOUGHT_SIGNATURE": REFUSED,
+    "CONTENT_FILTER": REFUSED,
+    "IMAGE_SAFETY": FILTERED,
+    "RECITATION": FILTERED,
+    "IMAGE_RECITATION": FILTERED,
+    "STOP": GLITCH,
+    "NO_IMAGE": GLITCH,
+    "IMAGE_OTHER": GLITCH,
+    "OTHER": GLITCH,
+    "MAX_TOKENS": CUT,
+    "CONTINUATION": CUT,
+    "LENGTH": CUT,
+    "PUP_LIMITED_DISABLED": (FailureKind.FATAL, Outcome.FAILED, 2),
+}
 
 
-@pytest.mark.parametrize(
-    ("reason", "kind", "final", "tries"),
-    [
-        ("SAFETY", FailureKind.REFUSED, Outcome.REFUSED, 2),
-        ("IMAGE_SAFETY", FailureKind.NO_IMAGE, Outcome.REFUSED, 2),
-        ("RECITATION", FailureKind.NO_IMAGE, Outcome.REFUSED, 2),
-        ("MAX_TOKENS", FailureKind.NO_IMAGE, Outcome.FAILED, 1),
-        ("PUP_LIMITED_DISABLED", FailureKind.FATAL, Outcome.FAILED, 2),
-        ("NO_IMAGE", FailureKind.NO_IMAGE, Outcome.FAILED, 2),
-        ("MALFORMED_FUNCTION_CALL", FailureKind.NO_IMAGE, Outcome.FAILED, 2),
-        ("NEVER_SEEN_BEFORE", FailureKind.NO_IMAGE, Outcome.FAILED, 2),
-        (None, FailureKind.NO_IMAGE, Outcome.FAILED, 2),
-        ("STOP", FailureKind.NO_IMAGE, Outcome.FAILED, 2),
-    ],
-)
-def test_a_reason_says_what_follows(reason: str | None, kind: FailureKind, final: Outcome, tries: int) -> None:
-    failure = failed(document(text("sorry"), reason=reason))
-    assert (failure.kind, failure.final, failure.tries) == (kind, final, tries)
+def test_every_reason_of_the_table_is_tested() -> None:
+    assert FINISH_REASONS.keys() == REASONS.keys()
+
+
+UNKNOWN = ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "FINISH_REASON_UNSPECIFIED", "NEVER_SEEN_BEFORE", None]
+
+
+@pytest.mark.parametrize("reason", [*REASONS, *UNKNOWN])
+@pytest.mark.parametrize("words", ["", "sorry"])
+def test_a_reason_says_what_follows(reason: str | None, words: str) -> None:
+    failure = failed(document(text(words), reason=reason))
+    assert (failure.kind, failure.final, failure.tries) == REASONS.get(reason or "", GLITCH)
+    assert (reason or "no reason given") in failure.message
+    if reason:
+        assert failed(document(reason=reason.lower())).kind is failure.kind
+
+
+@pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "BLOCKLIST", "NEVER_SEEN_BEFORE", 7])
+def test_a_blocked_prompt_is_refused_whatever_the_reason(reason: object) -> None:
+    answer = {"promptFeedback": {"blockReason": reason, "blockReasonMessage": "not so"}}
+    failure = failed(answer)
+    assert (failure.kind, failure.final, failure.billed) == (FailureKind.REFUSED, Outcome.REFUSED, Billed.NO)
+    assert '"not so"' in failure.message
 
 
 @pytest.mark.parametrize("reason", ["MAX_TOKENS", "NO_IMAGE", "NEVER_SEEN_BEFORE", None])
@@ -113,6 +139,10 @@ def test_an_image_beside_a_refusal_counts_only_if_it_is_what_was_asked_for() -> 
     assert chosen(document(image(WHOLE), reason="SAFETY")) == (0,)
     assert failed(document(image(DRAFT), reason="SAFETY")).kind is FailureKind.REFUSED
     assert failed(document(image(WHOLE, thought=True), reason="IMAGE_SAFETY")).final is Outcome.REFUSED
+
+
+def test_a_thought_does_not_stand_in_for_an_image_that_is_damaged() -> None:
+    assert failed(document(image(WHOLE, thought=True), image(b"junk"))).kind is FailureKind.NO_IMAGE
 
 
 @pytest.mark.parametrize(
@@ -157,6 +187,43 @@ def test_a_faulty_image_is_no_image_and_its_fault_is_named(data: str, words: str
     failure = failed(document({"inlineData": {"data": data}}))
     assert failure.kind is FailureKind.NO_IMAGE
     assert words in failure.message
+
+
+LINK = Link("https://a.example/x.png")
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([text(f"![image]({data_uri(WHOLE)})")], (0,)),
+        ([text(f"Here: {data_uri(WHOLE, 'image/jpg')} bye")], (0,)),
+        ([text(f"{data_uri(WHOLE)} and {data_uri(WHOLE)}")], (1, 0)),
+        ([text(f"![image]({data_uri(WHOLE)})"), image(WHOLE)], (1,)),
+        ([image(WHOLE), text(f"![image]({data_uri(WHOLE)})")], (0,)),
+        ([image(b"junk"), text(f"![image]({data_uri(WHOLE)})")], (1,)),
+        ([text(f"![image]({data_uri(WHOLE)})", thought=True), image(WHOLE)], (1,)),
+        ([text(f"![image]({data_uri(WHOLE)})", thought=True)], (0,)),
+        ([text("![image](https://a.example/x.png)")], (LINK,)),
+        ([text("![image](https://a.example/x.png)"), text(f"![image]({data_uri(WHOLE)})")], (0,)),
+        ([{"fileData": {"fileUri": "https://a.example/x.png"}}], (LINK,)),
+        ([{"file_data": {"file_uri": "https://a.example/x.png", "mime_type": "image/png"}}], (LINK,)),
+        ([{"fileData": {"fileUri": "https://a.example/x.png"}}, image(WHOLE)], (0,)),
+        ([{"fileData": {"fileUri": "https://a.example/x.png"}}, {"inlineData": {"data": "####"}}], (LINK,)),
+    ],
+)
+def test_an_image_or_address_in_a_text_or_file_part_counts_when_no_better_came(
+    parts: list[object], expected: tuple[int | Link, ...]
+) -> None:
+    assert chosen(document(*parts)) == expected
+
+
+def test_a_file_that_is_not_on_the_web_is_no_image() -> None:
+    assert failed(document({"fileData": {"fileUri": "gs://bucket/x.png"}})).kind is FailureKind.NO_IMAGE
+
+
+def test_a_number_in_the_place_of_an_image_is_harmless() -> None:
+    assert chosen(document(image(WHOLE), {"inlineData": {"data": 0}}, text("x"), {"inlineData": {"data": 0}})) == (0,)
+    assert failed(document({"inlineData": {"data": 0}}, {"inlineData": {"data": [{}]}})).kind is FailureKind.NO_IMAGE
 
 
 def test_text_instead_of_an_image_is_quoted() -> None:
@@ -265,7 +332,7 @@ def test_the_verdict_never_depends_on_how_the_answer_was_cut(
     verdict = whole.judge(attempt(), images)
     assert cut.judge(attempt(), images) == verdict
     if isinstance(verdict, Choice):
-        assert all(images[index].picture for index in (verdict.main, *verdict.extras))
+        assert all(isinstance(it, Link) or images[it].picture for it in (verdict.main, *verdict.extras))
     else:
         assert verdict.message.isprintable()
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from batchbanana.errors import UsageError
 from batchbanana.providers import Request
-from batchbanana.providers.gemini import Gemini, merged
+from batchbanana.providers.body import merged
+from batchbanana.providers.gemini import Gemini
 from batchbanana.task import Attempt, Reference
 from tests.providers.building import attempt, reference
 

@@ -7,14 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchbanana.providers.jsonskim import Bounds, Skim
+from batchbanana.providers.jsonskim import Bounds, Skim, Use
+
+
+def use_of(container: str, key: str) -> Use:
+    """Stream the strings of these tests that are big, sift those that are mixed."""
+    if key == "mixed":
+        return Use.SIFT
+    return Use.STREAM if (container, key) == ("big", "data") else Use.KEEP
+
 
 Seen = tuple[object, bool, str | None, dict[int, bytes], list[int]]
 
 
 def skimmed(data: bytes, cuts: list[int], bounds: Bounds | None = None) -> Seen:
     """Feed a document in pieces; give its rest, whether it is complete, its fault, the strings and the closed ones."""
-    skim = Skim(lambda container, key: (container, key) == ("big", "data"), bounds or Bounds())
+    skim = Skim(use_of, bounds or Bounds())
     strings: dict[int, bytes] = {}
     closed: list[int] = []
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
@@ -93,7 +101,8 @@ def test_a_broken_document_keeps_every_value_that_was_whole(data: bytes, rest: o
 
 
 JSONISH = st.lists(
-    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"u00e9", b"1",
+    st.sampled_from([b'"mixed":"', b"data:image/png;base64,", b"QUJD", b"=", b"(", b")", b"/9j/", b"{",
+                     b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"u00e9", b"1",
                      b"null", b'"big":', b'{"data":"', b" ", b"\n", b"\\/", b"\xc3", b"\xa9",
                      b"\xef\xbb\xbf", b"x" * 30]),
     max_size=40,
@@ -102,13 +111,22 @@ TIGHT = Bounds(depth=4, rest=60, text=20, streams=2)
 
 
 @given(
-    data=JSONISH | st.binary(max_size=60), cuts=CUTS, prefix=st.sampled_from([b"", b"{", b'{"big":{"data":"', b'["'])
+    data=JSONISH | st.binary(max_size=60),
+    cuts=CUTS,
+    prefix=st.sampled_from([b"", b"{", b'{"big":{"data":"', b'{"mixed":"', b'["']),
 )
 def test_how_any_bytes_were_cut_never_shows(data: bytes, cuts: list[int], prefix: bytes) -> None:
     data = prefix + data
     every = list(range(len(data)))
     for bounds in (Bounds(), TIGHT):
         assert skimmed(data, [], bounds) == skimmed(data, every, bounds) == skimmed(data, cuts, bounds)
+
+
+@pytest.mark.parametrize("data", [b"[" + b"1" * 90 + b"}", b'["' + b'","'.join([b"y" * 19] * 4) + b'"]'])
+def test_what_is_too_much_and_faulty_too_is_the_same_fault_however_it_was_cut(data: bytes) -> None:
+    whole = skimmed(data, [], TIGHT)
+    assert whole == skimmed(data, list(range(len(data))), TIGHT)
+    assert whole[2] == "JSON with more than 60 bytes beside its images"
 
 
 @pytest.mark.parametrize(
@@ -135,8 +153,14 @@ def test_a_long_text_keeps_its_beginning(cuts: list[int]) -> None:
 
 
 def test_memory_is_bounded_whatever_the_strings_are() -> None:
-    skim = Skim(lambda container, _key: container == "big")
-    for head in (b'{"big":{"data":"', b'"},"thoughtSignature":"', b'","\\'):
+    skim = Skim(use_of)
+    for head in (
+        b'{"big":{"data":"',
+        b'"},"thoughtSignature":"',
+        b'","mixed":"',
+        b" (data:image/png;base64,",
+        b'","\\',
+    ):
         skim.feed(head)
         for _ in range(50):
             skim.feed(b"A" * 65536)
@@ -164,10 +188,27 @@ def test_further_chosen_strings_are_passed_over() -> None:
     ],
 )
 def test_what_is_no_document_is_a_fault(data: bytes, fault: str) -> None:
-    skim = Skim(lambda _container, _key: False, Bounds(rest=1000))
+    skim = Skim(use_of, Bounds(rest=1000))
     assert skim.feed(data) == []
     assert (skim.fault, skim.complete) == (fault, False)
     assert skim.head == data[:512]
+
+
+@given(cuts=CUTS)
+def test_a_sifted_text_keeps_its_words_and_shows_where_data_stood(cuts: list[int]) -> None:
+    words = 'a "b" \\ c\n'
+    value = {"mixed": f"{words}(data:image/png;base64,QUJD) é data:image/png;base64,QUI= {words}", "next": 1}
+    rest, complete, _, strings, closed = skimmed(json.dumps(value).encode(), cuts)
+    assert rest == {"mixed": f"{words}(data:;base64,#0#) é data:;base64,#1# {words}", "next": 1}
+    assert (complete, strings, closed) == (True, {0: b"QUJD", 1: b"QUI="}, [0, 1])
+
+
+@given(cuts=CUTS)
+def test_a_long_sifted_text_keeps_its_beginning_and_its_data(cuts: list[int]) -> None:
+    text = "é" * 20 + " data:image/png;base64,QUJD " + "data:image/png;base64,QUJD x"
+    rest, *_, strings, closed = skimmed(json.dumps({"mixed": text}).encode(), cuts, Bounds(text=20, streams=1))
+    assert rest == {"mixed": "é" * 10 + "…data:;base64,#0#"}
+    assert (strings, closed) == ({0: b"QUJD"}, [0])
 
 
 def test_a_document_that_only_looks_like_one_reads_as_nothing() -> None:

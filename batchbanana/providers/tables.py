@@ -56,14 +56,16 @@ FINISH_REASONS = {
             "ESCALATION",
             "MODEL_ARMOR",
             "MISSING_THOUGHT_SIGNATURE",
+            "CONTENT_FILTER",  # of the chat format
         ),
         REFUSED,
     ),
     **dict.fromkeys(("IMAGE_SAFETY", "RECITATION", "IMAGE_RECITATION"), FILTERED),
-    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), CUT),
+    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION", "LENGTH"), CUT),
+    **dict.fromkeys(("STOP", "NO_IMAGE", "IMAGE_OTHER", "OTHER"), GLITCH),
     "PUP_LIMITED_DISABLED": LIMITED,
 }
-"""Any other reason, none, and STOP are a glitch when no image came."""
+"""Those of the native format, and two of the chat format. Any other reason and none are a glitch when no image came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ NO_MONEY = (
     r"insufficient (balance|credits?)\b"
 )
 NO_MODEL = r"model_not_found|no available channel"
+FLAGGED = r"content_policy_violation|moderation_blocked|content_filter|input was flagged"
 SPEND = r"^quota: .*spend|\bspend.{0,80}(10|ten)[ -]min|rolling (10|ten)[ -]min"
 
 RULES = (
@@ -105,6 +108,13 @@ RULES = (
         kind=FailureKind.FATAL,
         words="The server redirects, and the key is never sent on",
         remedy=CHECK_URL,
+    ),
+    Rule(
+        statuses={400, 403},
+        says=FLAGGED,
+        kind=FailureKind.REFUSED,
+        words="The service refused",
+        remedy="change the prompt or the references",
     ),
     Rule(statuses={400}, says=BAD_KEY, kind=FailureKind.FATAL, words="The key is not accepted", remedy=CHECK_KEY),
     Rule(
@@ -212,5 +222,15 @@ STATUS_CODES = {
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
+    "INVALID_REQUEST_ERROR": 400,
+    "CONTENT_POLICY_VIOLATION": 400,
+    "INVALID_API_KEY": 401,
+    "AUTHENTICATION_ERROR": 401,
+    "MODEL_NOT_FOUND": 404,
+    "RATE_LIMIT_ERROR": 429,
+    "RATE_LIMIT_EXCEEDED": 429,
+    "INSUFFICIENT_QUOTA": 429,
+    "SERVER_ERROR": 500,
+    "OVERLOADED_ERROR": 503,
 }
-"""The HTTP statuses of Google's status names, for errors that come with a 200."""
+"""The HTTP statuses of the names that Google and relays give to errors, for those that come with a 200."""

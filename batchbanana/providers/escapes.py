@@ -1,0 +1,62 @@
+r"""JSON's escapes in strings that come in pieces: which one is cut off, and what they stand for.
+
+A pair of `\u` escapes that make one character counts as one escape.
+"""
+
+import re
+
+# `\Z` lets an escape be cut off at the end of what came.
+ESCAPE = rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,4}|\Z))?|.|\Z)"
+CONTENT = re.compile(rb'(?:[^"\\]*+(' + ESCAPE + rb'))*[^"\\]*+', re.DOTALL)
+CUT_ESCAPE = re.compile(rb"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?))?")
+WHOLE_ESCAPE = re.compile(rb"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+SHORT_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"/": b"/", b'"': b'"', b"\\": b"\\"}
+
+
+def is_escaped(data: bytes, start: int, at: int) -> bool:
+    """Say whether an odd number of backslashes stands right before `at`; none before `start` counts."""
+    before = at
+    while before > start and data[before - 1] == ord("\\"):
+        before -= 1
+    return (at - before) % 2 == 1
+
+
+def cut_escape(content: bytes) -> int:
+    """Say where an escape begins that the content's end cuts off; the content's length when none is.
+
+    Only the end is looked at, from where no escape can be under way: a cut pair has at most 11 bytes.
+    """
+    if content.find(b"\\", -12) < 0:
+        return len(content)
+    found = CONTENT.match(content, len(content[:-12].rstrip(b"\\")))
+    last = found.start(1) if found else -1
+    return last if last >= 0 and CUT_ESCAPE.fullmatch(content, last) else len(content)
+
+
+def unescaped(content: bytes) -> bytes:
+    r"""Undo a string's escapes; one that JSON does not know stays, with its backslash.
+
+    The short ones come by the hundred thousand (`\/` in what PHP encoded, `\n` in broken lines) and are done in bulk.
+    """
+    if b"\\" not in content:
+        return content
+    if b"\\\\" not in content:
+        for char in (b"/", b"n", b"r"):
+            content = content.replace(b"\\" + char, SHORT_ESCAPES[char])
+        if b"\\" not in content:
+            return content
+    return WHOLE_ESCAPE.sub(_character, content)
+
+
+def escaped(content: bytes) -> bytes:
+    """Make plain content fit to stand in a string again; control characters stay as they are."""
+    return content.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    high, low, code, char = escape.groups()
+    if high:
+        return chr(0x10000 + (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00).encode()
+    if code:
+        return chr(int(code, 16)).encode(errors="surrogatepass")
+    return SHORT_ESCAPES.get(char, escape.group())

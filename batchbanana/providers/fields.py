@@ -1,0 +1,35 @@
+"""Looks things up in documents where any level may be missing, null, empty or strange, in camelCase or snake_case."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+
+def mappings(value: object) -> Iterator[Mapping[str, object]]:
+    """Give the objects of a list, or the one object that stands where a list should."""
+    items = value if isinstance(value, list) else [value]
+    return (item for item in items if isinstance(item, Mapping))
+
+
+def get(value: object, name: str) -> object:
+    """Look a camelCase name up, in either spelling; None when there is nothing to look in."""
+    if not isinstance(value, Mapping):
+        return None
+    found = value.get(name)
+    return value.get(_snake(name)) if found is None else found
+
+
+def last_text(values: Iterable[object]) -> str:
+    """Give the last that is a text or a number, as text; empty when none is."""
+    texts = [str(value) for value in values if isinstance(value, str | int) and value]
+    return texts[-1] if texts else ""
+
+
+def count(value: object) -> int:
+    """Read a count, which may come as a string; what is none is 0."""
+    return int(value) if isinstance(value, str | int) and re.fullmatch(r"[0-9]{1,18}", str(value)) else 0
+
+
+@cache
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)

@@ -1,0 +1,69 @@
+"""What a text shows: words, image data, and addresses of images."""
+
+import pytest
+
+from batchbanana.providers import Link
+from batchbanana.providers.chattext import Item, address_of, items_of
+
+A = Link("https://a.example/x.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("words", ["words"]),
+        (" \n ** []() --- ", []),
+        ("Here: ![a cat](data:;base64,#0#) bye", ["Here:", 0, "bye"]),
+        ("![a](data:;base64,#0#)\n\n![b](<data:;base64,#1#> 'b')", [0, 1]),
+        ('<img src="data:;base64,#12#">', ['<img src="', 12]),
+        ("data:;base64,#3#", [3]),
+        ("![x](https://a.example/x.png)", [A]),
+        ("![x](https://a.example/no-ending?id=1)", [Link("https://a.example/no-ending?id=1")]),
+        ("![x]( <https://a.example/a b> )", ["![x]( <", "b> )"]),
+        ("![x](<https://a.example/(1>)", [Link("https://a.example/(1")]),
+        ('![x](https://a.example/x.png "a (title)")', [A]),
+        ("![a [b] c\nd](https://a.example/x)", [Link("https://a.example/x")]),
+        ("[![thumb](https://a.example/x.png)](https://a.example/y.png)", [A, Link("https://a.example/y.png")]),
+        ("[![thumb](data:;base64,#0#)](https://a.example/page)", [0]),
+        ("![x](https://a.example/(1).png)", [Link("https://a.example/(1).png")]),
+        ("[see](https://a.example/x.png)", [A]),
+        ("[see](https://a.example/page)", []),
+        ("see https://a.example/x.png.", ["see", A]),
+        ("see **https://a.example/x.png**!", ["see **", A]),
+        ("(https://a.example/x.png)", [A]),
+        ("https://a.example/x.png\uff0c请查看", [A, "\uff0c请查看"]),
+        ("https://a.example/x.jpeg?sig=a%2Fb&c=d#e, and", [Link("https://a.example/x.jpeg?sig=a%2Fb&c=d#e"), "and"]),
+        ("HTTP://A.example/X.WEBP", [Link("HTTP://A.example/X.WEBP")]),
+        ("<https://a.example/x.png>", [A]),
+        ("see https://a.example/page", ["see"]),
+        ("see https://a.png", ["see"]),
+        ("see https://a.example/x.png/page", ["see"]),
+        ("see https://a.example/?x.png", ["see"]),
+        (" https://a.example/page \n", [Link("https://a.example/page")]),
+        ("<https://a.example/page>", [Link("https://a.example/page")]),
+        ("![x](ftp://a.example/x.png) ![x](/x.png) file:///x.png", ["![x](ftp://a.example/x.png) ![x](/x.png) file:///x.png"]),
+        ("![x](http:///x.png)", []),
+        ("https://a.example/x.gif https://a.example/x.avif https://a.example/x.heic",
+         [Link(f"https://a.example/x.{end}") for end in ("gif", "avif", "heic")]),
+    ],
+)  # fmt: skip
+def test_a_text_shows_what_stands_in_it(text: str, items: list[Item]) -> None:
+    assert list(items_of(text)) == items
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("https://a.example/x", True),
+        (" http://a.example\n", True),
+        ("https://a.example/a b", False),
+        ("https://a.example/\u202ex", False),
+        ("https:///x", False),
+        ("https://a/" + "x" * 9000, False),
+        ("ftp://a.example", False),
+        ("a https://a.example", False),
+        ("", False),
+    ],
+)
+def test_only_a_whole_and_plain_address_is_one(text: str, is_one: bool) -> None:
+    assert address_of(text) == (Link(text.strip()) if is_one else None)
