@@ -13,6 +13,7 @@ from typing import Protocol
 import anyio
 from anyio import to_thread
 
+from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import BatchError, DiskError, Exit, UsageError
 from batchbanana.estimate import estimate, unpriced
@@ -22,7 +23,6 @@ from batchbanana.ledger import Caps, Ledger, Money, Store, explained
 from batchbanana.limits import MONEY_SECONDS, SECONDS, Limits, Window
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
-from batchbanana.models import Registry
 from batchbanana.policy import Stop
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
@@ -72,7 +72,6 @@ class Order:
     """
 
     matrix: Matrix
-    registry: Registry
     output: Path
     limits: LimitSettings
     endpoint: Endpoint
@@ -93,7 +92,7 @@ def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
     if unknown := unpriced(matrix):
         raise UsageError(
             f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
-            f"leave out {' and '.join(given)}, or use a model that 'batchbanana models' has a price for"
+            f"set `provider.price`, give the model a price under `models:`, or leave out {' and '.join(given)}"
         )
 
 
@@ -133,8 +132,9 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
     job = JobDirectory(order.output)
     with job.held():
         async with _opened(order, job) as (ledger, spool):
-            shelf = Shelf(spool, ledger)
-            found = await _recovered(ledger, spool, shelf)
+            shelf = Shelf(spool, ledger, order.matrix.registry.are_different)
+            fetcher = Fetcher(lanes.downloads(), spool)
+            found = await _recovered(ledger, spool, shelf, fetcher, interrupts)
             console.recovered(found)
             before = ledger.money.settled
             runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
@@ -173,9 +173,9 @@ def _keep_apart(store: Store, order: Order) -> None:
         raise UsageError(f"{order.output} was made {made}; choose another --output for this run, or remove that folder")
 
 
-async def _recovered(ledger: Ledger, spool: Spool, shelf: Shelf) -> Recovered:
+async def _recovered(ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, interrupts: Interrupts) -> Recovered:
     with explained():
-        return await recover(ledger, spool, shelf)
+        return await recover(ledger, spool, shelf, fetcher, lambda: interrupts.first is not None)
 
 
 def _caps(order: Order) -> Caps:
@@ -200,7 +200,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     limits = await _limits(order, ledger)
     plan = Plan(order.matrix, ledger, order.output)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
-    speaks = provider(order.matrix.manifest.provider, order.registry, order.endpoint)
+    speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
     runner = Runner(
         feed=feed,
         engine=LocalEngine(speaks, lanes, spool),
@@ -210,9 +210,12 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         watcher=console,
         next_attempt=await ledger.do(lambda store: store.next_attempt()),
         models=len({model for job in order.matrix.jobs for model in job.models}),
-        is_same_model=lambda asked, told: order.registry.find(asked).name == order.registry.find(told).name,
+        is_same_model=order.matrix.registry.are_same,
     )
     interrupts.attach(runner)
+    if found.waiting:
+        runner.trouble = Stop(exit_code=Exit.PAUSED, reason=f"{found.waiting[0]}; run again to fetch it")
+        console.warn(runner.trouble.reason)
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
     console.begin(order.matrix.cells, lambda: ledger.money)

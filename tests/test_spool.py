@@ -9,6 +9,7 @@ import pytest
 
 from batchbanana.errors import DiskError
 from batchbanana.spool import Files, Spool
+from batchbanana.task import Billed
 
 
 def opened(job: Path, files: Files | None = None) -> Spool:
@@ -164,3 +165,49 @@ def test_discarding_after_keeping_keeps(tmp_path: Path) -> None:
     path, _ = part.keep(0)
     part.discard()
     assert path.exists()
+
+
+def test_a_note_of_where_an_image_is_survives_and_is_synced_before_anybody_relies_on_it(tmp_path: Path) -> None:
+    files = Told()
+    spool = opened(tmp_path, files)
+    files.log.clear()
+    note = spool.note(7, "https://cdn.example/a?b=c", "a-model", Billed.NO)
+    assert files.log == ["sync file", "rename", "sync spool"]
+    assert note.path.name == "7.0.link"
+    again = opened(tmp_path)
+    assert again.recover() == []
+    assert again.notes() == [note]
+    again.forget(note.path)
+    assert again.notes() == []
+
+
+class Looking(Files):
+    """The real disk, which also remembers what was there when bytes were synced."""
+
+    names: tuple[str, ...] = ()
+
+    def sync(self, handle: BinaryIO, size: int) -> None:
+        self.names = tuple(path.name for path in Path(handle.name).parent.iterdir())
+        super().sync(handle, size)
+
+
+def test_a_note_has_a_name_that_recovery_drops_until_it_is_whole(tmp_path: Path) -> None:
+    files = Looking()
+    opened(tmp_path, files).note(7, "https://cdn.example/a", None, Billed.YES)
+    assert files.names == ("7.0.link.part",)
+
+
+def test_half_a_note_is_dropped(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    (spool.folder / "7.0.link.part").write_bytes(b"{")
+    assert spool.recover() == []
+    assert spool.notes() == []
+    assert list(spool.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"url": "x", "model_version": null, "billed": "perhaps"}', "\x00"])
+def test_a_note_that_is_not_as_it_was_written_is_told(tmp_path: Path, text: str) -> None:
+    spool = opened(tmp_path)
+    (spool.folder / "7.0.link").write_text(text)
+    with pytest.raises(DiskError, match=r"7\.0\.link cannot be read as it was written"):
+        spool.notes()

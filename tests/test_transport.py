@@ -1,12 +1,18 @@
 """How long an attempt may go on, where requests go, and what is never said."""
 
+import threading
+from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler
+
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchbanana.errors import NeedsPersonError, UsageError
-from batchbanana.transport import GOOGLE, PROGRESS, Endpoint, Patience
+from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink
 from tests.support.build import rung
+from tests.support.web import raw, reply, web
 
 RUNG = rung("4K", timeout=100, stall=30)
 
@@ -107,3 +113,114 @@ def test_the_beginning_of_a_key_is_hidden_where_a_quotation_was_cut() -> None:
     endpoint = Endpoint.build(None, None, "canary-of-forty-characters-or-so")
     assert endpoint.hide("you sent canary-of-for\u2026") == "you sent [key]\u2026"
     assert endpoint.hide("a canary-of-paradise sings") == "a canary-of-paradise sings"
+
+
+def asked(url: str, path: str = "/v1beta/models", seconds: float = 10.0) -> Answer:
+    """Ask with a lane of its own."""
+
+    async def main() -> Answer:
+        lane = Lanes(Endpoint.build(url, None, "canary-key")).open()
+        try:
+            return await lane.get(path, seconds)
+        finally:
+            await lane.close()
+
+    return anyio.run(main)
+
+
+def posted(url: str) -> tuple[Answer, bytes]:
+    """Send a request as for an image; gives the answer and what of its body was told."""
+    came = bytearray()
+
+    def feed(data: bytes) -> bool:
+        came.extend(data)
+        return True
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async def main() -> Answer:
+        lane = Lanes(Endpoint.build(url, None, "canary-key")).open()
+        try:
+            return await lane.post("/x", (("content-length", "2"),), body, RUNG, Sink(feed, lambda: False))
+        finally:
+            await lane.close()
+
+    return anyio.run(main), bytes(came)
+
+
+@pytest.mark.parametrize("status", [600, 799, 999, 299, 418])
+def test_an_unknown_status_is_told_as_it_came(status: int) -> None:
+    with web(lambda handler: raw(handler, b"HTTP/1.1 %d Odd\r\ncontent-length: 2\r\n\r\nhm" % status)) as server:
+        answer, came = posted(server.url)
+    assert (answer.end, answer.status, answer.body, came) == (End.WHOLE, status, b"hm", b"")
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 099 Odd", b"HTTP/1.1 101 Switching", b"HTTP/1.1 42 Odd", b"HTTP/1.1 abc", b"\xff\x00", b""]
+)
+def test_what_is_no_answer_at_all_is_a_broken_connection(head: bytes) -> None:
+    with web(lambda handler: raw(handler, head + b"\r\ncontent-length: 2\r\n\r\nhm")) as server:
+        answer, _ = posted(server.url)
+    assert answer.end is not End.UNSENT
+    assert answer.status in {None, 101}
+
+
+@pytest.mark.parametrize("code", [b"100 Continue", b"103 Early Hints", b"199 Odd"])
+def test_a_word_before_the_answer_is_passed_over(code: bytes) -> None:
+    whole = b"HTTP/1.1 %b\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhm" % code
+    with web(lambda handler: raw(handler, whole)) as server:
+        answer, came = posted(server.url)
+    assert (answer.end, answer.status, came) == (End.WHOLE, 200, b"hm")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_told_and_never_followed_with_the_key(status: int) -> None:
+    with web(reply) as other, web(lambda handler: reply(handler, b"", status, location=other.url)) as server:
+        answer, _ = posted(server.url)
+        told = asked(server.url)
+    assert (answer.end, answer.status) == (End.WHOLE, status)
+    assert (told.end, told.status) == (End.WHOLE, status)
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "https://b:99999999/", "http://\u00e9\u00ff\u00fe/", "//"])
+def test_a_redirect_to_what_is_no_address_is_still_a_redirect(location: str) -> None:
+    head = f"HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode("latin-1")
+    with web(lambda handler: raw(handler, head)) as server:
+        answer, _ = posted(server.url)
+    assert (answer.end, answer.status) == (End.WHOLE, 302)
+
+
+def test_something_small_is_asked_for_with_the_key_and_told_whatever_its_status() -> None:
+    with web(lambda handler: reply(handler, b'{"models":[]}', 200 if "models" in handler.path else 404)) as server:
+        listed, missing = asked(server.url), asked(server.url, "/nothing")
+    assert (listed.end, listed.status, listed.body) == (End.WHOLE, 200, b'{"models":[]}')
+    assert (missing.end, missing.status, missing.body) == (End.WHOLE, 404, b'{"models":[]}')
+    assert [request.headers["authorization"] for request in server.asked] == ["Bearer canary-key"] * 2
+    assert [request.method for request in server.asked] == ["GET", "GET"]
+
+
+def test_something_small_that_is_large_is_cut() -> None:
+    with web(lambda handler: reply(handler, b"x" * (3 << 20))) as server:
+        answer = asked(server.url)
+    assert (answer.status, len(answer.body)) == (200, 1 << 20)
+
+
+def test_asking_a_server_that_drips_ends_in_time() -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not done.wait(0.05):
+            handler.wfile.write(b"x")
+
+    done = threading.Event()
+    with web(drip) as server:
+        answer = asked(server.url, seconds=1.0)
+        done.set()
+    assert (answer.end, answer.status) == (End.LATE, 200)
+    assert len(answer.body) < 40  # a byte each 0.05 s: 20 in time, 60 had it the patience that a paid image has
+
+
+def test_asking_where_nobody_listens_is_an_answer_too() -> None:
+    assert asked("http://127.0.0.1:9").end is End.UNSENT

@@ -1,33 +1,25 @@
-"""The engine that works on this event loop: request, stream, decode, spool, check."""
+"""The engine that works on this event loop: request, stream, decode, spool, check; fetch what is only pointed to."""
 
 import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, Inbox
+from batchbanana.engines.links import Fetcher
 from batchbanana.engines.references import ReferenceChangedError, References, size, stream
 from batchbanana.errors import DiskError
-from batchbanana.images import ImageError, Inspector
-from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
-from batchbanana.spool import FULL, Part, Spool
-from batchbanana.task import (
-    Attempt,
-    Billed,
-    Delivery,
-    Failure,
-    FailureKind,
-    StoredImage,
-)
+from batchbanana.providers import Choice, Link, Provider
+from batchbanana.spool import FULL, Linked, Spool
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
 from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 
-DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
+__all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
-# Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
-EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
-EXPECTED_UNKNOWN = 24 << 20
+DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
 
 
 class LocalEngine:
@@ -39,44 +31,72 @@ class LocalEngine:
         self._spool = spool
         self._disk = CapacityLimiter(DISK_THREADS)
         self._references = References()
+        self._fetcher = Fetcher(lanes.downloads(), spool, disk=self._disk)
 
     def worker(self) -> "LocalWorker":
         """Make one more worker with a lane of its own."""
-        return LocalWorker(self._provider, self._lanes.open(), self._spool, self._disk, self._references)
+        return LocalWorker(
+            self._provider,
+            self._lanes.open(),
+            self._spool,
+            disk=self._disk,
+            references=self._references,
+            fetcher=self._fetcher,
+        )
 
 
 class LocalWorker:
     """One lane and what runs over it."""
 
     def __init__(
-        self, provider: Provider, lane: Lane, spool: Spool, disk: CapacityLimiter, references: References
+        self,
+        provider: Provider,
+        lane: Lane,
+        spool: Spool,
+        *,
+        disk: CapacityLimiter,
+        references: References,
+        fetcher: Fetcher,
     ) -> None:
         self._provider = provider
         self._lane = lane
-        self._references = references
-        self._inbox: _Inbox | None = None
         self._spool = spool
         self._disk = disk
+        self._references = references
+        self._fetcher = fetcher
+        self._inbox: Inbox | None = None
+        self._holds = False
+        self._spent: Linked | None = None
 
     async def close(self) -> None:
         """Drop the connection."""
         await self._lane.close()
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._forget_spent, limiter=self._disk)
 
     @property
     def holds(self) -> bool:
-        """Whether the last attempt has left something paid for in the spool."""
-        return False
+        """Whether the last attempt has left an image or the note of one in the spool."""
+        return self._holds
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
-        inbox = _Inbox(self._spool, attempt, self._provider.reader())
+        inbox = Inbox(self._spool, attempt, self._provider.reader())
         try:
             with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._forget_spent, limiter=self._disk)
                 await to_thread.run_sync(inbox.reserve, limiter=self._disk)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
         return None
+
+    def _forget_spent(self) -> None:
+        # By now the runner has written down that this image will never come. Before that, a crash would have made the
+        # next run buy it anew; as it was, it would have asked for it once more.
+        if self._spent is not None:
+            self._spool.forget(self._spent.path)
+        self._spent = None
 
     async def abandon(self) -> None:
         """Give the space back."""
@@ -85,12 +105,14 @@ class LocalWorker:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(inbox.discard, limiter=self._disk)
 
-    async def carry_out(self, attempt: Attempt) -> Delivery | Failure:
+    async def carry_out(self, attempt: Attempt) -> Delivery | Failure | Held:
         """Make one image; it is synced before this returns."""
         inbox = self._inbox
         assert inbox is not None  # noqa: S101 -- the runner prepares every attempt
+        self._holds = False
         try:
-            return self._without_key(await self._exchange(attempt, inbox))
+            result = await self._exchange(attempt, inbox)
+            return self._without_key(result) if isinstance(result, Failure) else result
         except ReferenceChangedError as changed:  # the body was not complete, so nobody can have acted on it
             return Failure(kind=FailureKind.REFERENCE, message=str(changed), signature="reference")
         except OSError as error:
@@ -98,14 +120,14 @@ class LocalWorker:
         finally:
             await self.abandon()
 
-    async def _exchange(self, attempt: Attempt, inbox: "_Inbox") -> Delivery | Failure:
+    async def _exchange(self, attempt: Attempt, inbox: Inbox) -> Delivery | Failure | Held:
         request = self._provider.request(attempt)
-        await self._references.check(request.body)
+        body = await self._references.load(request.body)
         started = anyio.current_time()
         answer = await self._lane.post(
             request.path,
-            (*request.headers, ("content-length", str(size(request.body)))),
-            lambda: stream(request.body),
+            (*request.headers, ("content-length", str(size(body)))),
+            lambda: stream(body),
             attempt.rung,
             Sink(inbox.feed, inbox.in_image),
         )
@@ -117,22 +139,62 @@ class LocalWorker:
         verdict = inbox.judge(attempt)
         if isinstance(verdict, Failure):
             return verdict if answer.end is End.WHOLE else _broken_off(answer, verdict)
-        # From here the image is whole and paid for: nothing may keep it from the disk.
-        with anyio.CancelScope(shield=True):
-            images = await to_thread.run_sync(inbox.keep, verdict, limiter=self._disk)
+        return await self._bring_home(attempt, inbox, self._told(verdict), seconds)
+
+    async def _bring_home(
+        self, attempt: Attempt, inbox: Inbox, choice: Choice, seconds: float
+    ) -> Delivery | Failure | Held:
+        """Make what an answer delivered durable. It is paid for: nothing may keep it from the disk."""
+        if isinstance(choice.main, Link):
+            main = await self._fetch(attempt, inbox, choice.main.url, choice)
+        else:
+            with anyio.CancelScope(shield=True):
+                main = await to_thread.run_sync(inbox.keep, choice.main, limiter=self._disk)
+        if not isinstance(main, StoredImage):
+            return main
+        self._holds = True
         return Delivery(
-            image=images[0],
-            extras=tuple(images[1:]),
-            model_version=verdict.model_version,
-            billed=verdict.billed,
+            image=main,
+            extras=tuple(await self._extras(attempt, inbox, choice.extras, main)),
+            model_version=choice.model_version,
+            billed=choice.billed,
             seconds=seconds,
         )
 
-    def _without_key(self, result: Delivery | Failure) -> Delivery | Failure:
+    async def _fetch(self, attempt: Attempt, inbox: Inbox, url: str, choice: Choice) -> StoredImage | Failure | Held:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(inbox.trim, limiter=self._disk)  # on a full disk, its room is the note's
+            note = await self._fetcher.note(attempt.id, url, choice.model_version, choice.billed)
+        if isinstance(note, Failure):
+            return note
+        self._holds = True
+        result = await self._fetcher.bring(note, attempt.rung)
         if isinstance(result, Failure):
-            return replace(result, message=self._lane.hide(result.message), signature=self._lane.hide(result.signature))
-        told = result.model_version
-        return replace(result, model_version=told and told.replace(self._lane.key, "[key]"))
+            self._spent = note
+        return result
+
+    async def _extras(
+        self, attempt: Attempt, inbox: Inbox, extras: Sequence[int | Link], main: StoredImage
+    ) -> list[StoredImage]:
+        """Keep what else an answer delivered, each picture once; what cannot be kept must not cost the main image."""
+        kept: dict[str, StoredImage] = {main.sha256: main}
+        with contextlib.suppress(OSError, DiskError):
+            for rank, extra in enumerate(extras, 1):
+                if isinstance(extra, Link):
+                    image = await self._fetcher.bring_extra(extra.url, attempt, rank, kept)
+                else:
+                    with anyio.CancelScope(shield=True):
+                        image = await to_thread.run_sync(inbox.keep_extra, extra, rank, kept, limiter=self._disk)
+                if image is not None:
+                    kept[image.sha256] = image
+        return list(kept.values())[1:]
+
+    def _without_key(self, failure: Failure) -> Failure:
+        return replace(failure, message=self._lane.hide(failure.message), signature=self._lane.hide(failure.signature))
+
+    def _told(self, choice: Choice) -> Choice:
+        told = choice.model_version
+        return replace(choice, model_version=told and told.replace(self._lane.key, "[key]"))
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
@@ -165,106 +227,10 @@ def _broken_off(answer: Answer, verdict: Failure) -> Failure:
     return verdict
 
 
-def _disk_failure(error: OSError, inbox: "_Inbox") -> Failure:
+def _disk_failure(error: OSError, inbox: "Inbox") -> Failure:
     if error.errno in {errno.EMFILE, errno.ENFILE} and not inbox.has_begun:
         return Failure(kind=FailureKind.NOT_SENT, message="No file descriptor is free", signature="EMFILE")
     full = error.errno in FULL
     what = "The disk is full" if full else f"The job directory cannot be written ({error.strerror})"
     billed = Billed.UNKNOWN if inbox.has_begun else Billed.NO
     return Failure(kind=FailureKind.DISK, message=f"{what}; make room and run again", billed=billed)
-
-
-class _Inbox:
-    """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
-
-    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader) -> None:
-        self._spool = spool
-        self._attempt = attempt
-        self._reader = reader
-        self._expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
-        self._parts: list[Part] = []
-        self._inspectors: list[Inspector] = []
-        self._faults: list[str | None] = []
-        self._open = False
-        self.has_begun = False
-        self.disk_error: OSError | None = None
-
-    def reserve(self) -> None:
-        """Make the first file with room for a large image."""
-        self._parts.append(self._spool.part(self._attempt.id, 0, self._expected))
-
-    def feed(self, data: bytes) -> bool:
-        """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
-        self.has_begun = True
-        try:
-            self._take(self._reader.feed(data))
-        except OSError as error:
-            self.disk_error = error
-            return False
-        return not self._reader.complete
-
-    def in_image(self) -> bool:
-        """Whether image data is arriving."""
-        return self._open
-
-    def judge(self, attempt: Attempt) -> Choice | Failure:
-        """Ask the provider what the answer meant."""
-        self._take(self._reader.finish())
-        received = [self._received(index) for index in range(len(self._inspectors))]
-        return self._reader.judge(attempt, received)
-
-    def keep(self, choice: Choice) -> list[StoredImage]:
-        """Make the chosen images durable, the one that counts first.
-
-        Raises:
-            OSError: the image could not be kept.
-            DiskError: it is ready in the spool, but the disk may not know; its attempt must stay open to be adopted.
-        """
-        try:
-            images = [self._store(choice.main, 0)]
-        except OSError as error:
-            if self._parts[choice.main].is_ready:
-                raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
-            raise
-        with contextlib.suppress(OSError):  # an extra that cannot be kept must not cost the image that counts
-            images += [self._store(index, rank) for rank, index in enumerate(choice.extras, 1)]
-        return images
-
-    def discard(self) -> None:
-        """Forget everything that was not kept."""
-        for part in self._parts:
-            part.discard()
-
-    def _take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            match event:
-                case ImageStarted():
-                    self._start()
-                case ImageBytes(data):
-                    self._parts[len(self._inspectors) - 1].write(data)
-                    self._inspectors[-1].feed(data)
-                case ImageEnded(fault):
-                    self._open = False
-                    self._faults[-1] = fault
-
-    def _start(self) -> None:
-        index = len(self._inspectors)
-        if index == len(self._parts):  # what came before was a draft or a thought: the room it leaves is for this one
-            self._parts[-1].trim()
-            self._parts.append(self._spool.part(self._attempt.id, index))
-        self._inspectors.append(Inspector())
-        self._faults.append(None)
-        self._open = True
-
-    def _received(self, index: int) -> Received:
-        if (fault := self._faults[index]) is not None:
-            return Received(picture=None, fault=fault)
-        try:
-            return Received(picture=self._inspectors[index].result(), fault=None)
-        except ImageError as error:
-            return Received(picture=None, fault=str(error))
-
-    def _store(self, index: int, rank: int) -> StoredImage:
-        part = self._parts[index]
-        path, digest = part.keep(rank)
-        return StoredImage(path=path, size=part.size, sha256=digest, picture=self._inspectors[index].result())

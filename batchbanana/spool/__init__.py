@@ -2,110 +2,26 @@
 
 Files in `spool/` are called `<attempt>.<index>.part` while they are written and `<attempt>.<rank>.<sha256>.ready` from
 the moment they are whole, checked and synced. A ready file is never deleted before the ledger knows its image.
+`<attempt>.0.link` notes where the image that counts can be fetched; it goes once the image is ready, or once the
+ledger knows that it will never be.
 All functions block on the disk and are called in worker threads, but for `Part.write`.
 """
 
-import contextlib
-import errno
 import hashlib
-import os
+import json
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from batchbanana.errors import DiskError
+from batchbanana.spool.files import FULL, Files
+from batchbanana.task import Billed
 
+__all__ = ["FULL", "Files", "Linked", "Part", "Ready", "Spool"]
+
+LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
 SUPERSEDED = Path(".batchbanana/superseded")
-DESCRIPTOR_PATIENCE = 30.0  # seconds
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-
-class Files:
-    """The few file operations everything durable goes through; replaced by a simulated disk in tests."""
-
-    def create(self, path: Path, size: int) -> BinaryIO:
-        """Create a file that must not exist and reserve `size` bytes for it where the system can."""
-        handle = path.open("xb", buffering=0)
-        try:
-            if size and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in FULL:
-                handle.close()
-                path.unlink()
-                raise
-            # A file system without reservation (EINVAL, EOPNOTSUPP) only loses the early warning.
-        return handle
-
-    def sync(self, handle: BinaryIO, size: int) -> None:
-        """Cut the file to its true size and wait until its bytes are on the disk."""
-        handle.truncate(size)
-        os.fsync(handle.fileno())
-
-    def sync_folder(self, path: Path) -> None:
-        """Wait until the names in a folder are on the disk."""
-        if os.name == "nt":  # Windows has no way to sync a folder, and needs none
-            return
-        descriptor = _open_folder(path)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Give a file another name; the old name is gone at the same instant."""
-        source.replace(target)
-
-    def link(self, source: Path, target: Path) -> None:
-        """Give a file a second name; fails with FileExistsError rather than overwrite."""
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in NO_HARD_LINKS:
-                raise
-            self._copy(source, target)
-
-    def _copy(self, source: Path, target: Path) -> None:
-        # Without hard links the target must still appear whole or not at all: copy aside, sync, rename. The check
-        # before the rename is enough because one run at a time holds the job directory.
-        if target.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        aside = source.with_suffix(".copy")
-        with source.open("rb") as reader, aside.open("wb") as writer:
-            while block := reader.read(1 << 20):
-                writer.write(block)
-            writer.flush()
-            os.fsync(writer.fileno())
-        aside.replace(target)
-
-    def unlink(self, path: Path) -> None:
-        """Remove a name; one that is gone already is fine."""
-        path.unlink(missing_ok=True)
-
-    def make_folders(self, path: Path) -> None:
-        """Create a folder with its parents, every new name synced."""
-        if path.is_dir():
-            return
-        self.make_folders(path.parent)
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-        self.sync_folder(path.parent)
-
-
-def _open_folder(path: Path) -> int:
-    """Open a folder, waiting for a file descriptor if need be: others give theirs back, and this image is paid for."""
-    end = time.monotonic() + DESCRIPTOR_PATIENCE
-    while True:
-        try:
-            return os.open(path, os.O_RDONLY)
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE} or time.monotonic() > end:
-                raise
-        time.sleep(0.05)
 
 
 class Part:
@@ -127,21 +43,30 @@ class Part:
             view = view[self._handle.write(view) :]
         self.size += len(data)
 
+    @property
+    def sha256(self) -> str:
+        """The hash of what has been written, 64 hex digits."""
+        return self._hash.hexdigest()
+
     def keep(self, rank: int) -> tuple[Path, str]:
         """Make the file durable and ready; from here it cannot be lost. Returns its path and SHA-256.
 
         Args:
             rank: 0 for the image that counts, 1… for extras.
         """
-        digest = self._hash.hexdigest()
-        self._files.sync(self._handle, self.size)
-        self._handle.close()
+        digest = self.sha256
         attempt = self.path.name.split(".")[0]
         ready = self.path.with_name(f"{attempt}.{rank}.{digest}.ready")
-        self._files.rename(self.path, ready)
-        self.is_ready = True
-        self._files.sync_folder(ready.parent)
+        self.settle(ready)
         return ready, digest
+
+    def settle(self, target: Path) -> None:
+        """Make the file durable under another name of the same folder."""
+        self._files.sync(self._handle, self.size)
+        self._handle.close()
+        self._files.rename(self.path, target)
+        self.is_ready = True
+        self._files.sync_folder(target.parent)
 
     def trim(self) -> None:
         """Give back the room that was reserved beyond what has been written."""
@@ -174,6 +99,23 @@ class Ready:
     intact: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """A note of where an image that is paid for can be fetched.
+
+    Attributes:
+        url: as the server wrote it; it may hold a signature, so it is not to be told.
+        model_version: what the server said made it.
+        billed: what the answer said of the money.
+    """
+
+    path: Path
+    attempt: int
+    url: str
+    model_version: str | None
+    billed: Billed
+
+
 class Spool:
     """The spool of one job directory, and the way from it to final names."""
 
@@ -202,6 +144,27 @@ class Spool:
         """
         return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
 
+    def note(self, attempt: int, url: str, model_version: str | None, billed: Billed) -> Linked:
+        """Write down where the image that counts can be fetched; from here a crash loses nothing that its server keeps.
+
+        Raises:
+            OSError: it could not be written down.
+            DiskError: it is written down, but the disk may not know; its attempt must stay open.
+        """
+        path = self.folder / f"{attempt}.0.link"
+        data = json.dumps({"url": url, "model_version": model_version, "billed": str(billed)}).encode()
+        part = Part(self._files, path.with_name(f"{path.name}.part"), len(data))
+        try:
+            part.write(data)
+            part.settle(path)
+        except OSError as error:
+            if part.is_ready:
+                raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is fetched later") from error
+            raise
+        finally:
+            part.discard()
+        return Linked(path=path, attempt=attempt, url=url, model_version=model_version, billed=billed)
+
     def publish(self, ready: Path, final: Path) -> bool:
         """Link a ready file to its final name and sync; False when another file stands there.
 
@@ -219,9 +182,9 @@ class Spool:
         self._files.sync_folder(target.parent)
         return True
 
-    def forget(self, ready: Path) -> None:
-        """Drop a ready file that the ledger knows by now."""
-        self._files.unlink(ready)
+    def forget(self, path: Path) -> None:
+        """Drop a ready file or a note that the ledger needs no more."""
+        self._files.unlink(path)
 
     def set_aside(self, final: str) -> None:
         """Move an image that a better one has replaced out of `images/`; it was paid for, so it is kept."""
@@ -250,6 +213,29 @@ class Spool:
             elif (name := READY.fullmatch(path.name)) is not None:
                 found.append(_look(path, int(name["attempt"]), int(name["rank"]), name["sha256"]))
         return found
+
+    def notes(self) -> list[Linked]:
+        """List the notes of images to be fetched, which earlier runs left.
+
+        Raises:
+            DiskError: one is not as it was written.
+        """
+        named = [(path, LINK.fullmatch(path.name)) for path in sorted(self.folder.iterdir())]
+        return [_read_note(path, int(name["attempt"])) for path, name in named if name]
+
+
+def _read_note(path: Path, attempt: int) -> Linked:
+    try:
+        data = json.loads(path.read_bytes())
+        return Linked(
+            path=path,
+            attempt=attempt,
+            url=str(data["url"]),
+            model_version=data["model_version"],
+            billed=Billed(data["billed"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DiskError(f"{path} cannot be read as it was written; restore it, or remove it and run again") from error
 
 
 def _look(path: Path, attempt: int, rank: int, digest: str) -> Ready:

@@ -1,0 +1,118 @@
+"""Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
+
+from collections.abc import Container, Iterable
+
+from batchbanana.errors import DiskError
+from batchbanana.images import ImageError, Inspector
+from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Reader, Received
+from batchbanana.spool import Part, Spool
+from batchbanana.task import Attempt, Failure, StoredImage
+
+# Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
+EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
+EXPECTED_UNKNOWN = 24 << 20
+
+
+class Inbox:
+    """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
+
+    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader) -> None:
+        self._spool = spool
+        self._attempt = attempt
+        self._reader = reader
+        self._expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
+        self._parts: list[Part] = []
+        self._inspectors: list[Inspector] = []
+        self._faults: list[str | None] = []
+        self._open = False
+        self.has_begun = False
+        self.disk_error: OSError | None = None
+
+    def reserve(self) -> None:
+        """Make the first file with room for a large image."""
+        self._parts.append(self._spool.part(self._attempt.id, 0, self._expected))
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
+        self.has_begun = True
+        try:
+            self._take(self._reader.feed(data))
+        except OSError as error:
+            self.disk_error = error
+            return False
+        return not self._reader.complete
+
+    def in_image(self) -> bool:
+        """Whether image data is arriving."""
+        return self._open
+
+    def judge(self, attempt: Attempt) -> Choice | Failure:
+        """Ask the provider what the answer meant."""
+        self._take(self._reader.finish())
+        received = [self._received(index) for index in range(len(self._inspectors))]
+        return self._reader.judge(attempt, received)
+
+    def trim(self) -> None:
+        """Give back the room that was reserved for an image that did not come."""
+        self._parts[-1].trim()
+
+    def keep(self, index: int) -> StoredImage:
+        """Make the image that counts durable.
+
+        Raises:
+            OSError: the image could not be kept.
+            DiskError: it is ready in the spool, but the disk may not know; its attempt must stay open to be adopted.
+        """
+        try:
+            return self._store(index, 0)
+        except OSError as error:
+            if self._parts[index].is_ready:
+                raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
+            raise
+
+    def keep_extra(self, index: int, rank: int, known: Container[str]) -> StoredImage | None:
+        """Make a further image durable, unless its hash is known: the same picture twice is no deliverable more.
+
+        Raises:
+            OSError: it could not be kept.
+        """
+        return None if self._parts[index].sha256 in known else self._store(index, rank)
+
+    def discard(self) -> None:
+        """Forget everything that was not kept."""
+        for part in self._parts:
+            part.discard()
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case ImageStarted():
+                    self._start()
+                case ImageBytes(data):
+                    self._parts[len(self._inspectors) - 1].write(data)
+                    self._inspectors[-1].feed(data)
+                case ImageEnded(fault):
+                    self._open = False
+                    self._faults[-1] = fault
+
+    def _start(self) -> None:
+        index = len(self._inspectors)
+        if index == len(self._parts):  # what came before was a draft or a thought: the room it leaves is for this one
+            self._parts[-1].trim()
+            self._parts.append(self._spool.part(self._attempt.id, index))
+        self._inspectors.append(Inspector())
+        self._faults.append(None)
+        self._open = True
+
+    def _received(self, index: int) -> Received:
+        if (fault := self._faults[index]) is not None:
+            return Received(picture=None, fault=fault)
+        try:
+            return Received(picture=self._inspectors[index].result(), fault=None)
+        except ImageError as error:
+            return Received(picture=None, fault=str(error))
+
+    def _store(self, index: int, rank: int) -> StoredImage:
+        part = self._parts[index]
+        path, digest = part.keep(rank)
+        return StoredImage(path=path, size=part.size, sha256=digest, picture=self._inspectors[index].result())

@@ -1,0 +1,212 @@
+"""The second phase: an image that an answer only points to is fetched, and no trouble with that buys it again.
+
+Where the image is to be had is written down before anything is asked, so that a kill loses nothing: the next run
+fetches it. The note goes when the image is ready in the spool.
+"""
+
+import errno
+import random
+from collections.abc import Callable, Container
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN
+from batchbanana.engines.tries import TRIES, Rest, Sign, Trial, decide, read
+from batchbanana.errors import DiskError
+from batchbanana.images import ImageError, Inspector
+from batchbanana.spool import Linked, Part, Spool
+from batchbanana.task import Attempt, Billed, Failure, FailureKind, Held, Rung, StoredImage
+from batchbanana.transport import Answer, Downloads, RefusedError, Sink
+
+IMAGE_LIMIT = 128 * 1024 * 1024  # bytes, as for images within answers
+FIRST_PART = 1000  # number of a download's file; those within answers count from 0
+EXTRAS_TIMEOUT = 60.0  # seconds for one further image: the one that counts waits for it
+FETCH_THREADS = 8  # syncs under way at once, where nobody else bounds them
+NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+
+
+class Fetcher:
+    """Brings images home from the addresses that answers gave.
+
+    Args:
+        disk: bounds the syncs that are under way at once.
+        limit: bytes of one image.
+        chance: gives a number from 0 to 1 for the jitter.
+    """
+
+    def __init__(
+        self,
+        downloads: Downloads,
+        spool: Spool,
+        *,
+        disk: CapacityLimiter | None = None,
+        limit: int = IMAGE_LIMIT,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._downloads = downloads
+        self._spool = spool
+        self._disk = disk or CapacityLimiter(FETCH_THREADS)
+        self._limit = limit
+        self._chance = chance
+
+    async def note(self, attempt: int, url: str, model_version: str | None, billed: Billed) -> Linked | Failure:
+        """Write down where the image that counts is, before anything is asked; run it shielded from cancellation.
+
+        Returns:
+            The note; or a failure for an address that must never be asked, which is not written down: it may hold
+            the key.
+
+        Raises:
+            OSError, DiskError: as `Spool.note` does.
+        """
+        try:
+            self._downloads.check(url)
+        except RefusedError as refused:
+            return _lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
+        return await to_thread.run_sync(self._spool.note, attempt, url, model_version, billed, limiter=self._disk)
+
+    async def bring(self, note: Linked, rung: Rung, tries: int = TRIES) -> StoredImage | Failure | Held:
+        """Fetch the image that counts, with tries of its own.
+
+        Args:
+            note: where it is; it is gone when the image is ready, else it stays.
+            rung: its timeout and stall bound each try.
+            tries: at most so many.
+
+        Returns:
+            The image, synced; a failure when it will never come; or held when a later run may bring it.
+
+        Raises:
+            DiskError: it cannot be kept now; the note stays.
+        """
+        trials: list[Trial] = []
+        while True:
+            result = await self._try(note.url, note.attempt, 0, rung)
+            if isinstance(result, StoredImage):
+                await self._forget(note)
+                return result
+            trials.append(result)
+            step = decide(trials, tries)
+            if step is Rest.LOST:
+                return _lost(note.url, note.billed, result)
+            if step is Rest.HELD:
+                return Held(reason=f"{_where(note.url)} does not give an image that is paid for ({result.reason})")
+            await anyio.sleep(step.floor + step.spread * self._chance())
+
+    async def bring_extra(self, url: str, attempt: Attempt, rank: int, known: Container[str]) -> StoredImage | None:
+        """Fetch a further image in one try; None when that brings none, or one whose hash is known.
+
+        Raises:
+            DiskError: it cannot be kept now.
+        """
+        with anyio.move_on_after(EXTRAS_TIMEOUT):
+            result = await self._try(url, attempt.id, rank, attempt.rung, known)
+            return result if isinstance(result, StoredImage) else None
+        return None
+
+    async def _try(
+        self, url: str, attempt: int, rank: int, rung: Rung, known: Container[str] = ()
+    ) -> StoredImage | Trial:
+        landing = _Landing(self._spool, attempt, rank, self._limit)
+        expected = EXPECTED.get(rung.resolution, EXPECTED_UNKNOWN) if rank == 0 else 0
+        try:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(landing.open, expected, limiter=self._disk)
+            answer = await self._downloads.fetch(url, rung, Sink(landing.feed, lambda: True))
+            with anyio.CancelScope(shield=True):
+                result = await to_thread.run_sync(landing.judge, answer, known, limiter=self._disk)
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                return Trial(sign=Sign.PASSING, reason="no file descriptor is free")
+            raise DiskError(
+                f"An image that is paid for cannot be written ({error.strerror}); make room and run again to fetch it"
+            ) from error
+        else:
+            return result
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(landing.discard, limiter=self._disk)
+
+    async def _forget(self, note: Linked) -> None:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._spool.forget, note.path, limiter=self._disk)
+
+
+def _lost(url: str, billed: Billed, trial: Trial) -> Failure:
+    message = f"{_where(url)} never gives the image that was made ({trial.reason}); --retry failed buys it again"
+    return Failure(kind=FailureKind.DOWNLOAD, message=message, billed=billed, signature=trial.sign.name)
+
+
+def _where(url: str) -> str:
+    """Name an address's host alone: what follows it may hold a signature."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    shown = "".join(char for char in host or "" if char.isprintable())[:100]
+    return shown or "The address in the answer"
+
+
+class _Landing:
+    """Takes a download's bytes into a part of the spool."""
+
+    def __init__(self, spool: Spool, attempt: int, rank: int, limit: int) -> None:
+        self._spool = spool
+        self._attempt = attempt
+        self._rank = rank
+        self._limit = limit
+        self._part: Part | None = None
+        self._inspector = Inspector()
+        self._error: OSError | None = None
+        self._is_too_large = False
+
+    def open(self, expected: int) -> None:
+        """Make the file with room for an image."""
+        self._part = self._spool.part(self._attempt, FIRST_PART + self._rank, expected)
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes; False when no more are wanted."""
+        part = self._opened
+        if part.size + len(data) > self._limit:
+            self._is_too_large = True
+            return False
+        try:
+            part.write(data)
+        except OSError as error:
+            self._error = error
+            return False
+        self._inspector.feed(data)
+        return True
+
+    def judge(self, answer: Answer, known: Container[str]) -> StoredImage | Trial:
+        """Make a whole image durable whose hash is not known, or say why there is none.
+
+        Raises:
+            OSError: what the disk said.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._is_too_large:
+            return Trial(sign=Sign.FINAL, reason=f"it is larger than {self._limit >> 20} MiB")
+        if answer.status != 200:
+            return read(answer, "")
+        try:
+            picture = self._inspector.result()
+        except ImageError as error:
+            return read(answer, str(error))
+        if self._opened.sha256 in known:
+            return Trial(sign=Sign.FINAL, reason="it is the same image again")
+        path, digest = self._opened.keep(self._rank)
+        return StoredImage(path=path, size=self._opened.size, sha256=digest, picture=picture)
+
+    def discard(self) -> None:
+        """Forget the file, unless it was kept."""
+        if self._part is not None:
+            self._part.discard()
+
+    @property
+    def _opened(self) -> Part:
+        assert self._part is not None  # noqa: S101 -- for the type checker: it is opened first
+        return self._part

@@ -1,0 +1,96 @@
+"""The few file operations everything durable goes through, in one small place that a simulated disk can take."""
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+DESCRIPTOR_PATIENCE = 30.0  # seconds
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class Files:
+    """The few file operations everything durable goes through; replaced by a simulated disk in tests."""
+
+    def create(self, path: Path, size: int) -> BinaryIO:
+        """Create a file that must not exist and reserve `size` bytes for it where the system can."""
+        handle = path.open("xb", buffering=0)
+        try:
+            if size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in FULL:
+                handle.close()
+                path.unlink()
+                raise
+            # A file system without reservation (EINVAL, EOPNOTSUPP) only loses the early warning.
+        return handle
+
+    def sync(self, handle: BinaryIO, size: int) -> None:
+        """Cut the file to its true size and wait until its bytes are on the disk."""
+        handle.truncate(size)
+        os.fsync(handle.fileno())
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the names in a folder are on the disk."""
+        if os.name == "nt":  # Windows has no way to sync a folder, and needs none
+            return
+        descriptor = _open_folder(path)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file another name; the old name is gone at the same instant."""
+        source.replace(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; fails with FileExistsError rather than overwrite."""
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        # Without hard links the target must still appear whole or not at all: copy aside, sync, rename. The check
+        # before the rename is enough because one run at a time holds the job directory.
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        aside = source.with_suffix(".copy")
+        with source.open("rb") as reader, aside.open("wb") as writer:
+            while block := reader.read(1 << 20):
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+        aside.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name; one that is gone already is fine."""
+        path.unlink(missing_ok=True)
+
+    def make_folders(self, path: Path) -> None:
+        """Create a folder with its parents, every new name synced."""
+        if path.is_dir():
+            return
+        self.make_folders(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        self.sync_folder(path.parent)
+
+
+def _open_folder(path: Path) -> int:
+    """Open a folder, waiting for a file descriptor if need be: others give theirs back, and this image is paid for."""
+    end = time.monotonic() + DESCRIPTOR_PATIENCE
+    while True:
+        try:
+            return os.open(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE} or time.monotonic() > end:
+                raise
+        time.sleep(0.05)

@@ -1,0 +1,177 @@
+"""Fetches what an answer only points to: guarded at every step, and without any authentication.
+
+Where the environment names no proxy for an address, its name is looked up once, what it resolves to is judged, and the
+connection goes to exactly what was judged; TLS still verifies the name. Through a proxy the address as it is written is
+judged all the same, but the proxy looks the name up, and what that resolves to is the proxy's to judge.
+"""
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpx
+from anyio import to_thread
+
+from batchbanana.task import Rung
+from batchbanana.transport.client import connect, disconnect
+from batchbanana.transport.exchange import Answer, End, Exchange, Sink
+from batchbanana.transport.guard import Address, Guard, RefusedError, Target, address_of, is_loopback_name
+from batchbanana.transport.patience import Patience
+
+MOST_REDIRECTS = 3
+MOST_ADDRESSES = 4  # of one name that are tried in one go
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+ACCEPT = {"accept": "image/*, */*;q=0.5"}
+
+Resolver = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+
+async def resolve(host: str, port: int) -> Sequence[Address]:
+    """Ask the system for a name's addresses, in the order in which to try them.
+
+    Raises:
+        OSError: it has none, or nobody can say.
+    """
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [address_of(str(place[0])) for *_, place in found]
+
+
+class Downloads:
+    """Fetches addresses that a guard lets pass.
+
+    Args:
+        tls: shared with the lanes; None builds one when it is first needed.
+        resolver: finds a name's addresses.
+    """
+
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None, resolver: Resolver = resolve) -> None:
+        self._guard = guard
+        self._tls = tls
+        self._resolver = resolver
+        self._building = anyio.Lock()
+
+    def check(self, url: str) -> None:
+        """Judge an address without asking anybody.
+
+        Raises:
+            RefusedError: it must not be asked.
+        """
+        self._guard.target(url)
+
+    async def fetch(self, url: str, rung: Rung, sink: Sink) -> Answer:
+        """Get what is at an address, over at most three redirects; never raises but for cancellation.
+
+        Args:
+            url: as the server wrote it.
+            rung: its timeout and stall bound all of it.
+            sink: takes the body of a 200.
+
+        Returns:
+            The last answer, without its body; its end is `FORBIDDEN` where the guard said no.
+        """
+        patience = Patience(rung, anyio.current_time())
+        try:
+            target = self._guard.target(url)
+            for _ in range(MOST_REDIRECTS + 1):
+                answer = await self._ask(target, patience, sink)
+                location = answer.headers.get("location")
+                if answer.status not in REDIRECTS or location is None:
+                    return answer
+                target = self._guard.target(_joined(target.url, location))
+        except RefusedError as refused:
+            return Answer(end=End.FORBIDDEN, problem=str(refused))
+        except _UnusableError as unusable:
+            return Answer(end=unusable.end, problem=str(unusable))
+        return Answer(end=End.FORBIDDEN, problem=f"it is redirected more than {MOST_REDIRECTS} times")
+
+    async def _ask(self, target: Target, patience: Patience, sink: Sink) -> Answer:
+        """Ask one address without following where it points.
+
+        Raises:
+            RefusedError: the name resolves to nothing that may be asked.
+        """
+        exchange = Exchange(patience, sink, wanted=0)
+        try:
+            if (proxy := proxy_for(target)) is not None:
+                return await self._send(exchange, target, target.url, proxy)
+            answer = None
+            for address in await self._addresses(target, patience):
+                # The next address only when nothing can have been sent to this one.
+                answer = await self._send(exchange, target, target.url.copy_with(host=str(address)))
+                if answer.end is not End.UNSENT or answer.signature:
+                    break
+        except TimeoutError:
+            return Answer(end=End.LATE, problem="its host was not found in time")
+        except OSError:
+            return Answer(end=End.UNSENT, problem="its host is not found")
+        return answer or Answer(end=End.UNSENT, problem="its host has no address")
+
+    async def _addresses(self, target: Target, patience: Patience) -> Sequence[Address]:
+        if target.literal is not None:
+            return [target.literal]
+        with anyio.fail_after(patience.before_body - anyio.current_time()):
+            found = await self._resolver(target.host, target.port)
+        allowed = [address for address in found if self._guard.allows(target.host, address)]
+        if found and not allowed:
+            raise RefusedError("its address is in a private network")
+        return allowed[:MOST_ADDRESSES]
+
+    async def _send(self, exchange: Exchange, target: Target, url: httpx.URL, proxy: str | None = None) -> Answer:
+        client = await self._open(target, proxy)
+        try:
+            request = client.build_request(
+                "GET",
+                url,
+                headers={"host": target.url.netloc.decode("ascii")},
+                extensions={"sni_hostname": target.host} if target.literal is None else {},
+            )
+            return await exchange.run(client, request)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return exchange.explain(error)
+        finally:
+            await disconnect(client)
+
+    async def _open(self, target: Target, proxy: str | None) -> httpx.AsyncClient:
+        try:
+            tls = await self._context() if target.url.scheme == "https" else False
+        except OSError as error:
+            words = "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read"
+            raise _UnusableError(End.TLS, words) from error
+        try:
+            return connect(tls, ACCEPT, trust_env=False, proxy=proxy)
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise _UnusableError(End.UNSENT, "the proxy that the environment names cannot be used") from error
+
+    async def _context(self) -> ssl.SSLContext:
+        async with self._building:
+            if self._tls is None:
+                self._tls = await to_thread.run_sync(httpx.create_ssl_context)
+            return self._tls
+
+
+class _UnusableError(Exception):
+    """What the environment says of certificates or proxies does not work."""
+
+    def __init__(self, end: End, problem: str) -> None:
+        super().__init__(problem)
+        self.end = end
+
+
+def proxy_for(target: Target) -> str | None:
+    """Name the environment's proxy for an address; None goes straight, as everything on this machine does."""
+    if is_loopback_name(target.host) or (target.literal is not None and target.literal.is_loopback):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(target.url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(target.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _joined(url: httpx.URL, location: str) -> str:
+    try:
+        return str(url.join(location))
+    except (httpx.InvalidURL, ValueError):
+        raise RefusedError("it is redirected to what is no address") from None

@@ -1,0 +1,181 @@
+"""One request and its answer: streamed, bounded in time and bytes, and explained when it goes wrong."""
+
+import errno
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from enum import Enum, auto
+
+import anyio
+import httpx
+
+from batchbanana.transport.client import CONNECT_TIMEOUT, LOCATION
+from batchbanana.transport.patience import Patience
+
+LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
+MOST_OF_AN_ERROR = 1 << 20  # bytes of an error body that are read
+PASSING_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that closed, as any may
+
+
+class End(Enum):
+    """How an exchange ended."""
+
+    WHOLE = auto()
+    UNSENT = auto()  # no byte of the request can have been acted on
+    BROKEN = auto()  # the connection went away after sending
+    LATE = auto()  # the deadline passed, or the body stalled
+    TLS = auto()  # the certificate is not trusted
+    REFUSED_HERE = auto()  # the HTTP library would not send it
+    FORBIDDEN = auto()  # the guard would not let it be sent; downloads only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        end: how it ended; `status` may be there even when the end is bad.
+        status: None when there was no answer.
+        headers: with lower-case names.
+        body: of anything but a 200, cut at 1 MiB; a 200's body went to the sink.
+        problem: a few words on what went wrong, without secrets.
+        signature: `EMFILE` when the system ran out of file descriptors.
+    """
+
+    end: End
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    problem: str = ""
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where a 200's body goes.
+
+    Attributes:
+        feed: takes the next bytes; False when the document is complete.
+        in_image: whether image data has begun, so that silence now means a stall and not thinking.
+    """
+
+    feed: Callable[[bytes], bool]
+    in_image: Callable[[], bool]
+
+
+class Exchange:
+    """One request and its answer.
+
+    Args:
+        patience: how long it may go on.
+        sink: takes the body of a 200.
+        wanted: bytes of any other body that are read.
+    """
+
+    def __init__(self, patience: Patience, sink: Sink, wanted: int = MOST_OF_AN_ERROR) -> None:
+        self._patience = patience
+        self._sink = sink
+        self._wanted = wanted
+        self._status: int | None = None
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._complete = False
+
+    async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
+        """Send the request and stream the answer.
+
+        Raises:
+            httpx.HTTPError, OSError, ValueError: what `explain` makes an answer of.
+        """
+        with anyio.CancelScope(deadline=self._patience.before_body) as scope:
+            response = await client.send(request, stream=True)
+            try:
+                self._status = response.status_code
+                self._headers = {name.lower(): value for name, value in response.headers.items()}
+                self._headers.setdefault("date", formatdate(usegmt=True))  # what a Retry-After's date is compared with
+                if LOCATION in response.extensions:
+                    self._headers["location"] = response.extensions[LOCATION]
+                await self._read(response, scope)
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT_TIMEOUT):
+                    await response.aclose()
+        if scope.cancelled_caught and not self._complete:
+            return self._answer(End.LATE, "no answer in time" if self._status is None else "the answer stalled")
+        return self._answer(End.WHOLE)
+
+    async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> None:
+        if response.status_code != 200:
+            self._complete = True  # the status alone says enough; what comes of the body adds to the message
+            scope.deadline = min(scope.deadline, anyio.current_time() + CONNECT_TIMEOUT)
+            if self._wanted:
+                await self._read_error(response)
+            return
+        chunks = response.aiter_bytes()
+        async for chunk in chunks:
+            if not self._sink.feed(chunk):
+                self._complete = True
+                break
+            scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+        # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little only
+        # keeps the connection usable, and nobody's hurry may cost the image now.
+        with anyio.CancelScope(shield=True), anyio.move_on_after(LINGER):
+            async for _ in chunks:
+                pass
+
+    async def _read_error(self, response: httpx.Response) -> None:
+        async for chunk in response.aiter_bytes():
+            self._body += chunk
+            if len(self._body) >= self._wanted:
+                return
+
+    def explain(self, error: Exception) -> Answer:
+        """Say what an exception of the HTTP library means for money: was anything sent?"""
+        if self._complete:
+            return self._answer(End.WHOLE)
+        if self._status is not None:
+            return self._answer(End.BROKEN, "the connection broke in the answer")
+        if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)):
+            return self._explain_unsent(error)
+        if isinstance(error, (httpx.LocalProtocolError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError)):
+            # Their texts may quote a header, and a header holds the key: only the class is told.
+            return self._answer(End.REFUSED_HERE, type(error).__name__)
+        return self._answer(End.BROKEN, "the connection broke before an answer")
+
+    def _explain_unsent(self, error: Exception) -> Answer:
+        causes = _causes(error)
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return self._answer(End.TLS, "the server's certificate is not trusted")
+        if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, PASSING_TLS) for cause in causes):
+            return self._answer(End.TLS, "the server does not speak TLS as it should, so the address may be wrong")
+        if any(getattr(cause, "errno", None) in {errno.EMFILE, errno.ENFILE} for cause in causes):
+            return self._answer(End.UNSENT, "no file descriptor is free", "EMFILE")
+        words = "connecting took too long" if isinstance(error, httpx.ConnectTimeout) else _last_words(causes)
+        return self._answer(End.UNSENT, f"cannot connect: {words}")
+
+    def _answer(self, end: End, problem: str = "", signature: str = "") -> Answer:
+        return Answer(
+            end=end,
+            status=self._status,
+            headers=self._headers,
+            body=bytes(self._body[: self._wanted]),
+            problem=problem,
+            signature=signature,
+        )
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        if isinstance(error, BaseExceptionGroup):
+            found.extend(error.exceptions)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _last_words(causes: list[BaseException]) -> str:
+    for cause in reversed(causes):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return "the connection failed"

@@ -1,0 +1,354 @@
+"""What an engine does with an answer that points to images: notes, parts, extras, disks that fail, hurries."""
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from batchbanana.engines.links import Fetcher
+from batchbanana.engines.local import LocalEngine, LocalWorker
+from batchbanana.errors import DiskError
+from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Link, Received, Request
+from batchbanana.spool import Files, Linked, Spool
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
+from batchbanana.transport import Endpoint, Guard, Lanes
+from batchbanana.transport.download import Downloads
+from tests.support.build import rung, task
+from tests.support.web import Web, picture, reply, web
+
+RED, BLUE = picture("red"), picture("blue")
+ATTEMPT = Attempt(id=7, task=task(), rung=rung(timeout=20, stall=2))
+
+
+class Plain:
+    """A provider whose answers are a JSON list of base64 and addresses, of which the first counts."""
+
+    def request(self, attempt: Attempt) -> Request:
+        return Request(path="/make", headers=(), body=(b"{}",))
+
+    def reader(self) -> "PlainReader":
+        return PlainReader()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return Failure(kind=FailureKind.SERVER_ERROR, message=str(status))
+
+
+class PlainReader:
+    """Reads the list when it is all there."""
+
+    def __init__(self) -> None:
+        self._body = b""
+        self._places: list[int | Link] = []
+
+    @property
+    def complete(self) -> bool:
+        return False
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        self._body += data
+        return []
+
+    def finish(self) -> Sequence[Event]:
+        return list(self._events())
+
+    def _events(self) -> Iterator[Event]:
+        index = 0
+        for item in json.loads(self._body):
+            if item.startswith("http"):
+                self._places.append(Link(item))
+                continue
+            self._places.append(index)
+            yield ImageStarted(index)
+            yield ImageBytes(base64.b64decode(item))
+            yield ImageEnded(None)
+            index += 1
+
+    def judge(self, attempt: Attempt, images: Sequence[Received]) -> Choice | Failure:
+        main, *extras = self._places
+        return Choice(main=main, extras=tuple(extras), model_version="made-by-canary-key", billed=Billed.YES)
+
+
+def give(handler: BaseHTTPRequestHandler) -> None:
+    """Give the colour that the path names, or nothing."""
+    images = {"/red": RED, "/blue": BLUE, "/large": RED + b"x" * 5000}
+    data = images.get(handler.path)
+    reply(handler, data or b"no", 200 if data else 403)
+
+
+def inline(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A worker over a real socket and a real folder."""
+
+    relay: Web
+    spool: Spool
+    worker: LocalWorker
+
+    async def carry_out(self) -> Delivery | Failure | Held:
+        assert await self.worker.prepare(ATTEMPT) is None
+        return await self.worker.carry_out(ATTEMPT)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.spool.folder.iterdir())
+
+
+@contextmanager
+def bench(folder: Path, *answer: str, files: Files | None = None) -> Iterator[Bench]:
+    """Set up a worker whose relay gives this answer; {images} stands for the server of images."""
+    with web(give) as images:
+        told = json.dumps([item.replace("{images}", images.url) for item in answer]).encode()
+        with web(lambda handler: reply(handler, told)) as relay:
+            spool = Spool(folder, files)
+            spool.open()
+            lanes = Lanes(Endpoint.build(relay.url, None, "canary-key"))
+            yield Bench(relay=relay, spool=spool, worker=LocalEngine(Plain(), lanes, spool).worker())
+
+
+def carried_out(bench: Bench) -> Delivery | Failure | Held:
+    async def main() -> Delivery | Failure | Held:
+        try:
+            return await bench.carry_out()
+        finally:
+            await bench.worker.close()
+
+    return anyio.run(main)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_extras_are_fetched_or_kept_and_the_same_picture_counts_once(tmp_path: Path) -> None:
+    answer = [
+        "{images}/red",
+        inline(RED),
+        "{images}/blue",
+        inline(BLUE),
+        "{images}/red",
+        "{images}/gone",
+        "http://10.0.0.1/",
+    ]
+    with bench(tmp_path, *answer) as made:
+        result = carried_out(made)
+        assert isinstance(result, Delivery)
+        assert result.image.sha256 == digest(RED)
+        assert [extra.sha256 for extra in result.extras] == [digest(BLUE)]
+        assert result.model_version == "made-by-[key]"
+        assert made.files == [f"7.0.{digest(RED)}.ready", f"7.2.{digest(BLUE)}.ready"]
+
+
+def test_extras_within_the_answer_are_kept_once_too(tmp_path: Path) -> None:
+    with bench(tmp_path, inline(RED), inline(RED), inline(BLUE), inline(BLUE)) as made:
+        result = carried_out(made)
+        assert isinstance(result, Delivery)
+        assert [extra.sha256 for extra in result.extras] == [digest(BLUE)]
+        assert made.files == [f"7.0.{digest(RED)}.ready", f"7.2.{digest(BLUE)}.ready"]
+
+
+def test_the_note_of_a_lost_image_stays_until_the_next_attempt_is_prepared(tmp_path: Path) -> None:
+    """By then the runner has written the failure down."""
+    with bench(tmp_path, "{images}/gone") as made:
+
+        async def main() -> None:
+            result = await made.carry_out()
+            assert isinstance(result, Failure)
+            assert (result.kind, result.billed) == (FailureKind.DOWNLOAD, Billed.YES)
+            assert made.files == ["7.0.link"]
+            assert await made.worker.prepare(Attempt(id=8, task=task(), rung=rung())) is None
+            assert made.files == ["8.0.part"]
+            await made.worker.abandon()
+            await made.worker.close()
+
+        anyio.run(main)
+        assert made.files == []
+
+
+def test_the_key_is_in_no_note(tmp_path: Path) -> None:
+    with bench(tmp_path, "{images}/gone") as made:
+
+        async def main() -> None:
+            await made.carry_out()
+            assert b"canary-key" not in (made.spool.folder / "7.0.link").read_bytes()
+            await made.worker.close()
+
+        anyio.run(main)
+
+
+def test_an_address_that_must_not_be_asked_is_not_even_written_down(tmp_path: Path) -> None:
+    """It may hold the key."""
+    with bench(tmp_path, "{images}/red?key=canary-key") as made:
+
+        async def main() -> None:
+            result = await made.carry_out()
+            assert isinstance(result, Failure)
+            assert (result.kind, result.billed) == (FailureKind.DOWNLOAD, Billed.YES)
+            assert made.files == []
+            assert not made.worker.holds
+            await made.worker.close()
+
+        anyio.run(main)
+
+
+class Failing(Files):
+    """A disk that refuses what it is told to."""
+
+    def __init__(self, *, rename: str = "", sync: bool = False, part: str = "") -> None:
+        self._rename = rename
+        self._sync = sync
+        self._part = part
+
+    def create(self, path: Path, size: int):  # type: ignore[no-untyped-def]
+        if self._part and path.name.endswith(self._part):
+            raise OSError(28, "No space left on device")
+        return super().create(path, size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        if self._rename and target.suffix == self._rename:
+            raise OSError(28, "No space left on device")
+        super().rename(source, target)
+
+    def sync_folder(self, path: Path) -> None:
+        if self._sync and path.name == "spool":
+            raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("files", [Failing(part=".1000.part"), Failing(rename=".ready")])
+def test_a_disk_that_fails_in_the_download_stops_the_run_and_leaves_the_note(tmp_path: Path, files: Files) -> None:
+    with bench(tmp_path, "{images}/red", files=files) as made:
+        with pytest.raises(DiskError, match="run again to fetch it"):
+            carried_out(made)
+        assert made.files == ["7.0.link"]
+
+
+def test_a_note_that_may_not_be_synced_leaves_the_attempt_open(tmp_path: Path) -> None:
+    with bench(tmp_path, "{images}/red", files=Failing(sync=True)) as made:
+        with pytest.raises(DiskError, match="fetched later"):
+            carried_out(made)
+        [note] = made.spool.notes()
+        assert (note.attempt, note.url.rsplit("/", 1)[1], note.billed) == (7, "red", Billed.YES)
+
+
+def test_a_note_that_cannot_be_written_is_a_fault_of_the_disk(tmp_path: Path) -> None:
+    with bench(tmp_path, "{images}/red", files=Failing(rename=".link")) as made:
+        result = carried_out(made)
+        assert isinstance(result, Failure)
+        assert result.kind is FailureKind.DISK
+        assert made.files == []
+
+
+def test_a_disk_that_fails_with_an_extra_does_not_cost_the_image_that_counts(tmp_path: Path) -> None:
+    with bench(tmp_path, inline(RED), "{images}/blue", files=Failing(part=".1001.part")) as made:
+        result = carried_out(made)
+        assert isinstance(result, Delivery)
+        assert result.extras == ()
+        assert made.files == [f"7.0.{digest(RED)}.ready"]
+
+
+def test_who_gives_up_in_a_download_leaves_something_that_a_later_run_can_bring_home(tmp_path: Path) -> None:
+    started, done = threading.Event(), threading.Event()
+
+    def hang(_handler: BaseHTTPRequestHandler) -> None:
+        started.set()
+        done.wait(20)
+
+    with web(hang) as images, bench(tmp_path, f"{images.url}/red") as made:
+
+        async def main() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(made.carry_out)
+                await to_thread.run_sync(started.wait)
+                group.cancel_scope.cancel()
+            assert made.worker.holds
+            assert made.files == ["7.0.link"]
+            await made.worker.close()
+            assert made.files == ["7.0.link"]
+
+        anyio.run(main)
+        done.set()
+
+
+def test_an_attempt_that_failed_before_it_was_paid_holds_nothing(tmp_path: Path) -> None:
+    with web(lambda handler: reply(handler, b"", 500)) as relay:
+        spool = Spool(tmp_path)
+        spool.open()
+        worker = LocalEngine(Plain(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
+
+        async def main() -> None:
+            await worker.prepare(ATTEMPT)
+            assert isinstance(await worker.carry_out(ATTEMPT), Failure)
+            await worker.close()
+
+        anyio.run(main)
+        assert not worker.holds
+
+
+def brought(
+    folder: Path, respond: Callable[[BaseHTTPRequestHandler], None], path: str = "/red", limit: int = 1 << 20
+) -> tuple[StoredImage | Failure | Held, list[str], int]:
+    """Bring an image home with a fetcher of its own; gives what came of it, the spool, and the requests."""
+    spool = Spool(folder)
+    spool.open()
+    with web(respond) as images:
+        fetcher = Fetcher(Downloads(Guard(images.url)), spool, limit=limit, chance=lambda: 0.0)
+
+        async def main() -> StoredImage | Failure | Held:
+            note = await fetcher.note(7, images.url + path, None, Billed.YES)
+            assert isinstance(note, Linked)
+            return await fetcher.bring(note, rung(timeout=10, stall=2))
+
+        result = anyio.run(main)
+        return result, sorted(file.name for file in spool.folder.iterdir()), len(images.asked)
+
+
+def test_an_image_that_is_too_large_is_not_asked_for_again(tmp_path: Path) -> None:
+    result, files, count = brought(tmp_path, give, "/large", limit=len(RED) + 100)
+    assert isinstance(result, Failure)
+    assert "larger than" in result.message
+    assert (files, count) == (["7.0.link"], 1)
+
+
+def test_without_luck_in_five_tries_it_is_held(tmp_path: Path) -> None:
+    result, files, count = brought(tmp_path, lambda handler: reply(handler, b"", 503))
+    assert result == Held(reason="127.0.0.1 does not give an image that is paid for (it answers with status 503)")
+    assert (files, count) == (["7.0.link"], 5)
+
+
+def test_a_whole_image_is_whole_although_the_connection_broke_after_it(tmp_path: Path) -> None:
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", str(len(RED) + 10))
+        handler.end_headers()
+        handler.wfile.write(RED)
+        handler.close_connection = True
+
+    result, files, count = brought(tmp_path, cut)
+    assert isinstance(result, StoredImage)
+    assert (files, count) == ([f"7.0.{digest(RED)}.ready"], 1)
+
+
+def test_without_file_descriptors_it_is_tried_again(tmp_path: Path) -> None:
+    class Few(Files):
+        def __init__(self) -> None:
+            self.refusals = 2
+
+        def create(self, path: Path, size: int):  # type: ignore[no-untyped-def]
+            if path.name.endswith(".1000.part") and self.refusals:
+                self.refusals -= 1
+                raise OSError(24, "Too many open files")
+            return super().create(path, size)
+
+    with bench(tmp_path, "{images}/red", files=Few()) as made:
+        assert isinstance(carried_out(made), Delivery)
