@@ -3,6 +3,7 @@
 Ratios, sizes, pixels, tokens and list prices are those published for each model in November 2026.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -124,5 +125,37 @@ MODELS: Mapping[str, Model] = {
         ),
     )
 }
+# What relays call the models, and how they say ratio and size in a name: `google/gemini-3-pro-image-16x9-4k`.
+_ALIASES: Mapping[str, str] = {
+    "nano-banana": "gemini-2.5-flash-image",
+    "nano-banana-pro": "gemini-3-pro-image",
+    "nano-banana-2": "gemini-3.1-flash-image",
+    "nano-banana-2-lite": "gemini-3.1-flash-lite-image",
+    "nano-banana-2.1": "gemini-nano-banana-2.1",
+}
+_SUFFIXED = re.compile(r"(.+?)(?:-(\d+)x(\d+))?(?:-(512|[124]k))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What a relay reads in a model's name; ratio and size are None where the name says nothing."""
+
+    model: Model
+    ratio: str | None = None
+    size: str | None = None
+
+
+def find(name: str) -> Named | None:
+    """Read a model's name as a relay does: with a vendor's prefix, an alias, or ratio and size at its end."""
+    bare = name.removeprefix("google/").removeprefix("models/")
+    if (model := MODELS.get(_ALIASES.get(bare, bare))) is not None:
+        return Named(model=model)
+    parts = _SUFFIXED.fullmatch(bare)
+    if parts is None or (model := MODELS.get(_ALIASES.get(parts[1], parts[1]))) is None:
+        return None
+    ratio = f"{parts[2]}:{parts[3]}" if parts[2] else None
+    return Named(model=model, ratio=ratio, size=parts[4].upper() if parts[4] else None)
+
+
 RATIOS = frozenset(_FOURTEEN)
 SIZES = tuple(_SCALE)

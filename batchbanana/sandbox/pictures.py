@@ -156,8 +156,11 @@ def _garbage(data: bytes, mime: str) -> bytes:
     return text[: len(text) // 2] + b"*** not base64 ***" + text[len(text) // 2 :]
 
 
+RAW = "raw"
+"""The spelling of a picture that is not to stand in a document: the file itself."""
 _SPELLINGS: Mapping[str | None, Callable[[bytes, str], bytes]] = {
     None: _spelt,
+    RAW: lambda data, _mime: data,
     "data_prefix": _with_prefix,
     "urlsafe": lambda data, _mime: pybase64.urlsafe_b64encode(data),
     "nopad": _without_padding,
@@ -174,7 +177,7 @@ def finish(data: bytes, *, mime: str, size: int = 0, truncate: int = 0, spelling
         mime: what the answer claims it is.
         size: bytes to pad it to.
         truncate: bytes to take off its end afterwards.
-        spelling: a value of the script's `base64`, None for the right one.
+        spelling: a value of the script's `base64`, None for the right one, or RAW.
     """
     if spelling == "nopad" and max(size, len(data)) % 3 == 0:
         size = max(size, len(data)) + 13  # no padding would be missing from a multiple of three

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 _TYPE = "type.googleapis.com/google.rpc."
 
@@ -15,11 +15,15 @@ class Problem:
         status: HTTP status.
         body: JSON value, or the text of a page.
         retry_delay: seconds the client is told to wait; None when it is not told.
+        name: its short name, where it has one.
+        headers: that it brings, by lower-case name.
     """
 
     status: int
     body: object
     retry_delay: float | None = None
+    name: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Refusal(Exception):  # noqa: N818 - a request is refused; nothing has gone wrong in the sandbox
@@ -51,13 +55,17 @@ def page(status: int, title: str) -> Problem:
     return Problem(status=status, body=text)
 
 
-def invalid(message: str, field: str = "") -> Problem:
+def invalid(message: str, place: str = "") -> Problem:
     """Make the 400 for a request that breaks the contract, naming the field where one is at fault."""
-    if not field:
-        return google(400, "INVALID_ARGUMENT", message)
-    violation = {"field": field, "description": message}
-    detail = {"@type": _TYPE + "BadRequest", "fieldViolations": [violation]}
-    return google(400, "INVALID_ARGUMENT", message, detail)
+    violation = {"field": place, "description": message}
+    details = [{"@type": _TYPE + "BadRequest", "fieldViolations": [violation]}] if place else []
+    return replace(google(400, "INVALID_ARGUMENT", message, *details), name="invalid")
+
+
+def unknown_model(model: str) -> Problem:
+    """Make the 404 for a model that is not served."""
+    message = f"models/{model} is not found for API version v1beta, or is not supported."
+    return replace(google(404, "NOT_FOUND", message), name="model_gone")
 
 
 def quota(period: str, limit: int, retry_delay: float | None = None) -> Problem:
@@ -69,6 +77,7 @@ def quota(period: str, limit: int, retry_delay: float | None = None) -> Problem:
     }
     message = f"You exceeded your current quota, please check your plan and billing details. limit: {limit}"
     problem = google(429, "RESOURCE_EXHAUSTED", message, {"@type": _TYPE + "QuotaFailure", "violations": [violation]})
+    problem = replace(problem, name="rate_minute" if period == "Minute" else "rate_day")
     return problem if retry_delay is None else delayed(problem, retry_delay)
 
 
@@ -85,7 +94,13 @@ def delayed(problem: Problem, seconds: float) -> Problem:
 
 def for_status(status: int) -> Problem:
     """Make the plainest error of a status that a script names without a body."""
-    return google(status, _CANONICAL.get(status, "UNKNOWN"), f"The sandbox was told to answer {status}.")
+    plain = google(status, _CANONICAL.get(status, "UNKNOWN"), f"The sandbox was told to answer {status}.")
+    return replace(plain, name="status")
+
+
+def decimal(seconds: float) -> str:
+    """Write seconds as a header has them."""
+    return f"{seconds:.15g}"
 
 
 def _key_fault(message: str) -> Problem:
@@ -110,7 +125,7 @@ _CANONICAL = {
     504: "DEADLINE_EXCEEDED",
 }
 
-PROBLEMS: Mapping[str, Problem] = {
+_DOCUMENTED: Mapping[str, Problem] = {
     "bad_key": _key_fault("API key not valid. Please pass a valid API key."),
     "expired_key": _key_fault("API key expired. Please renew the API key."),
     "region": google(400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
@@ -145,6 +160,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "gateway_timeout_html": page(504, "Gateway Time-out"),
     "cloudflare_timeout": page(524, "A timeout occurred"),
 }
+PROBLEMS: Mapping[str, Problem] = {name: replace(problem, name=name) for name, problem in _DOCUMENTED.items()}
 
 
 def problem(name: str, retry_delay: float | None = None) -> Problem:

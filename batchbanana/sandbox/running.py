@@ -33,12 +33,12 @@ class Handle:
     url: str
 
     def requests(self) -> list[dict[str, Any]]:
-        """Give every generate request it saw, in order; the keys are those of `books.Entry`."""
+        """Give every generate request and every download it saw, in order; the keys are those of `books.Entry`."""
         rows: list[dict[str, Any]] = self._get("/sandbox/requests")
         return rows
 
     def bill(self) -> dict[str, Any]:
-        """Give the totals: requests, accepted, billed, micro_usd, max_starts_in_60s, and counts by status."""
+        """Give the totals of `Books.bill`: requests, accepted, billed, micro_usd, and others."""
         totals: dict[str, Any] = self._get("/sandbox/bill")
         return totals
 

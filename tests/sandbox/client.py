@@ -11,6 +11,7 @@ from PIL import Image
 
 from batchbanana.sandbox.running import Handle, in_thread
 
+CHAT = "/v1/chat/completions"
 PNG_MODEL = "gemini-nano-banana-2.1"
 JPEG_MODEL = "gemini-3.1-flash-image"
 QUICK: Mapping[str, object] = {"latency": 0, "pictures": "plain"}
@@ -27,6 +28,11 @@ class Caller:
     def ask(self, body: object = None, *, model: str = PNG_MODEL, **options: Any) -> httpx.Response:
         path = f"/v1beta/models/{model}:generateContent"
         return self.client.post(path, json=request() if body is None else body, **options)
+
+    def chat(self, prompt: str = "a mug", *, path: str = CHAT, **body: object) -> httpx.Response:
+        """Ask in the chat format; `body` are its fields, the model and a message unless they are among them."""
+        messages = [{"role": "user", "content": prompt}]
+        return self.client.post(path, json={"model": PNG_MODEL, "messages": messages, **body})
 
     def image(self, **options: Any) -> bytes:
         return images(self.ask(**options).json())[-1]
@@ -60,6 +66,17 @@ def request(prompt: str = "a mug", *, parts: list[object] | None = None, **image
 def parts(answer: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = answer["candidates"][0]["content"]["parts"]
     return found
+
+
+def data_uri(data: bytes, mime: str = "image/png") -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def undo(uri: str) -> bytes:
+    """Give the bytes of a data URI."""
+    head, _, data = uri.partition(",")
+    assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+    return base64.b64decode(data, validate=True)
 
 
 def images(answer: Any) -> list[bytes]:

@@ -22,7 +22,7 @@ def _times(gaps: list[int]) -> list[float]:
 def test_the_densest_minute_is_found(gaps: list[int]) -> None:
     books, times = Books(), _times(gaps)
     for at in times:
-        books.arrive(at=at, time=0, model="m", auth="none")
+        books.arrive(at=at, time=0, path="/", auth="none")
     assert books.bill()["max_starts_in_60s"] == max(sum(at - 60 < other <= at for other in times) for at in times)
 
 
@@ -56,6 +56,7 @@ def test_a_full_minute_is_a_429_that_says_when_it_frees() -> None:
         "micro_usd": 67_200,
         "max_starts_in_60s": 3,
         "status": {"200": 2, "429": 1},
+        "downloads": 0,
     }
 
 
@@ -88,7 +89,9 @@ def test_a_request_is_remembered_with_its_price(model: str, size: str | None, pr
     assert 0 <= seen.pop("at") < 10
     assert seen.pop("time") > 1.7e9
     assert seen == {
+        "kind": "generate",
         "n": 1,
+        "path": f"/v1beta/models/{model}:generateContent",
         "model": model,
         "prompt": "a cup",
         "ratio": "4:5",

@@ -1,13 +1,20 @@
 """A script says who is hit; what it gets wrong is told in one sentence a fault."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchbanana.errors import UsageError
+from batchbanana.sandbox.effects import Effects, Shape
 from batchbanana.sandbox.rules import Rulebook, parse_script
+
+_DOCUMENT = Path(__file__).parents[2] / "docs/sandbox.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,10 @@ def _hit(when: dict[str, object], asked: list[_Asked], seed: int = 0) -> list[in
         ({"faults": [{"then": {"headers": {"Content-Length": "1"}}}]}, ["headers", "Content-Length"]),
         ({"faults": [{"then": {"headers": {"a": "b\r\nc: d"}}}]}, ["headers"]),
         ({"faults": [{"then": {"retry_after": "soon"}}]}, ["retry_after"]),
+        ({"faults": [{"then": {"shape": "round"}}]}, ["rule 1 > then > shape", "data_uri"]),
+        ({"faults": [{"then": {"download": {"first": 2}}}]}, ["rule 1 > then > download: name exactly one of status"]),
+        ({"format_quirks": {"download": {"status": 503, "hang": True}}}, ["format_quirks > download", "exactly one"]),
+        ({"faults": [{"then": {"download": {"status": 200}}}]}, ["rule 1 > then > download > status"]),
         ({"faults": [{"when": {"ratio": 969}, "then": {}}]}, ["rule 1 > when > ratio", "quotes"]),
         ({"faults": [{"when": {"ratio": "16x9"}, "then": {}}]}, ["rule 1 > when > ratio", "16x9"]),
         ({"faults": [{"when": {"nth": []}, "then": {}}]}, ["rule 1 > when > nth"]),
@@ -107,3 +118,11 @@ def test_quirks_hold_for_every_answer_and_a_rule_adds_its_own() -> None:
     effects = Rulebook(parse_script(script)).effects(_Asked(), 1)
     assert (effects.snake, effects.base64) == (True, "garbage")
     assert Rulebook(parse_script({"format_quirks": {"snake": True}})).effects(_Asked(), 1).snake
+
+
+def test_the_documented_script_is_a_script_and_every_effect_is_documented() -> None:
+    text = _DOCUMENT.read_text(encoding="utf-8")
+    parse_script(yaml.safe_load(text.split("```yaml")[1].split("```")[0]))
+    named = set(re.findall(r"`(\w+)`", text))
+    assert {field.name for field in fields(Effects)} <= named
+    assert set(get_args(Shape)) <= named

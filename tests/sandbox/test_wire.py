@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchbanana.sandbox.problems import Refusal
-from batchbanana.sandbox.wire import check, read
+from batchbanana.sandbox.wanted import check
+from batchbanana.sandbox.wire import read
 from tests.sandbox.client import JPEG_MODEL, PIXEL, PNG_MODEL, Caller, look, parts, request, sandbox
 
 
