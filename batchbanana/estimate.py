@@ -1,5 +1,6 @@
 """What a plan costs, told from its axes alone: for decisions that must not wait until a million tasks are walked."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 
@@ -13,12 +14,14 @@ def estimate(matrix: Matrix) -> int:
 
     Exact where nothing is excluded or picked; else each job's cells count with its mean price.
     """
-    jobs = {job.id: job.cells for job in matrix.jobs}
-    total = 0
-    for id_, cells in jobs.items():
-        prices = [rungs[0].price or 0 for job in matrix.manifest.jobs if job.id == id_ for rungs in _ladders(job)]
-        total += cells * sum(prices) // max(1, len(prices))
-    return total
+    prices: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # of a job's ladders: their sum and their number
+    for job in matrix.manifest.jobs:
+        sums = prices[job.id]
+        for rungs in _ladders(job):
+            sums[0] += rungs[0].price or 0
+            sums[1] += 1
+    totals = ((plan.cells, *prices[plan.id]) for plan in matrix.jobs)
+    return sum(cells * total // max(1, count) for cells, total, count in totals)
 
 
 def unpriced(matrix: Matrix) -> list[str]:

@@ -10,11 +10,12 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import NamedTuple
 
-from batchbanana.manifest import Faults, Job, Manifest, read
-from batchbanana.manifest.settings import AUTO, TIMEOUT
+from batchbanana.manifest import Faults, Job, Manifest, is_google, read
+from batchbanana.manifest.forms import AUTO
+from batchbanana.manifest.settings import TIMEOUT
 from batchbanana.manifest.sheet import SheetJobs
 from batchbanana.manifest.space import Cell, Space, Values
-from batchbanana.models import Model, Registry
+from batchbanana.models import Model, Registry, Tier, warning
 from batchbanana.names import KEY_DIGITS, safe, slug
 from batchbanana.task import Reference, Rung, Task
 
@@ -41,10 +42,26 @@ class JobPlan:
 class Matrix:
     """All tasks of a manifest. Iterating makes them one by one; cells that ask for the same image have the same key."""
 
-    def __init__(self, manifest: Manifest, cells: int, warnings: Sequence[str]) -> None:
+    def __init__(self, manifest: Manifest, cells: int, oddities: Sequence[str]) -> None:
         self.manifest = manifest
         self.cells = cells
-        self.warnings = tuple(warnings)
+        self._oddities = tuple(oddities)
+
+    @property
+    def registry(self) -> Registry:
+        """The models as they hold for this manifest."""
+        return self.manifest.registry
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before anything is spent, if requests go where the manifest says."""
+        return self.warnings_at(None)
+
+    def warnings_at(self, base_url: str | None) -> tuple[str, ...]:
+        """Likewise for an address that is given instead; which models are dying depends on whom one asks."""
+        google = is_google(base_url or self.manifest.provider.base_url)
+        said = (warning(model, google) for model in self.manifest.models)
+        return (*filter(None, said), *self.manifest.warnings, *self._oddities)
 
     @property
     def jobs(self) -> tuple[JobPlan, ...]:
@@ -56,39 +73,39 @@ class Matrix:
             yield from tasks(job)
 
 
-def load(path: Path, registry: Registry, *, max_tasks: int = MOST_TASKS) -> Matrix:
+def load(path: Path, *, models: Path | None = None, max_tasks: int = MOST_TASKS) -> Matrix:
     """Read a manifest, check all of it, and span its matrix.
 
     Args:
         path: of a YAML or CSV manifest.
-        registry: the models to check against.
+        models: a registry of the user's that adds to and wins over what is known of models.
         max_tasks: refuse a larger matrix.
 
     Raises:
         ManifestError: with every fault that was found.
     """
     faults = Faults(str(path))
-    manifest = read(path, registry, faults)
+    manifest = read(path, faults, models)
     if manifest is None:
         raise faults.error()
-    warnings = list(manifest.warnings)
+    oddities: list[str] = []
     sheet = manifest.jobs if isinstance(manifest.jobs, SheetJobs) else None  # counted when it was checked
-    cells = sheet.cells if sheet else sum(_count(job, faults, warnings) for job in manifest.jobs)
+    cells = sheet.cells if sheet else sum(_count(job, faults, oddities) for job in manifest.jobs)
     if cells > max_tasks:
         faults.add(0, f"the matrix has {cells:,} tasks, more than {max_tasks:,}: allow it with --max-tasks {cells}")
     faults.raise_any()
     _refuse_shared_names(manifest, faults)
     faults.raise_any()
-    return Matrix(manifest, cells, warnings)
+    return Matrix(manifest, cells, oddities)
 
 
-def _count(job: Job, faults: Faults, warnings: list[str]) -> int:
+def _count(job: Job, faults: Faults, oddities: list[str]) -> int:
     """Compute a job's cells, and say what is odd about its exclusions and its pick."""
     space = _space(job)
     idle = [job.exclude[index].line for index in space.idle()]
-    warnings += [f"{faults.file}:{line}: this `exclude` entry of `{job.id}` matches nothing" for line in idle]
+    oddities += [f"{faults.file}:{line}: this `exclude` entry of `{job.id}` matches nothing" for line in idle]
     if not space.cells:
-        warnings.append(f"{faults.file}:{job.line}: everything that `{job.id}` spans is excluded")
+        oddities.append(f"{faults.file}:{job.line}: everything that `{job.id}` spans is excluded")
     if job.pick and job.pick.count > space.cells:
         message = f"`pick` takes {job.pick.count:,} cells, but `{job.id}` has {space.cells:,}: lower its count"
         faults.add(job.pick.line, message)
@@ -169,12 +186,12 @@ def _canonical(value: object) -> str:
 
 def ladder(job: Job, model: Model, resolution: str) -> tuple[Rung, ...]:
     """Give the rungs of a task: the asked resolution, then where the fallback leads, as far as the model makes it."""
-    flex = job.extra.get("serviceTier") == "flex"
+    tier = Tier.FLEX if job.extra.get("serviceTier") == "flex" else Tier.STANDARD
     rungs: list[Rung] = []
     step: str | None = resolution
     while step is not None:
         if not rungs or not model.sizes or step in model.sizes:
-            price, timeout = model.price(step, flex=flex), job.timeouts.get(step, TIMEOUT)
+            price, timeout = model.price(step, tier), job.timeouts.get(step, TIMEOUT)
             rungs.append(Rung(resolution=step, timeout=timeout, stall=job.stall, price=price))
         step = job.fallback.get(step)  # always a smaller one, so this ends
     return tuple(rungs)
@@ -236,6 +253,7 @@ def _made(job: Job, cells: Iterator[Cell]) -> Iterator[Task]:
                 extra=job.extra,
                 rungs=setting.rungs,
                 name=image.render([names[field] for field in image.fields]),
+                on_mismatch=job.on_mismatch,
             )
 
 

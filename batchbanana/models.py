@@ -1,24 +1,16 @@
-"""The registry of models: ratios, sizes, prices, life cycle. Its data is `models.yaml`; a user may bring their own."""
+"""The models: ratios, sizes, prices, life cycle. Their data is `models.yaml`, and what a user brings besides."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
-from functools import cache
-from importlib import resources
-from typing import Any, Self, TypeVar
-
-import yaml
-
-from batchbanana.errors import UsageError
 
 DEFAULT = "gemini-nano-banana-2.1"
 MOST_REFERENCES = 14  # what every current model takes; an unknown one is believed to take as many
-T = TypeVar("T")
-_KEYS = frozenset(
-    ("id", "name", "aliases", "pixels", "sizes", "omit_size", "references", "prices", "state", "note", "successor")
-)
-_PREFIXES = ("google/", "models/")  # how relays and Google's own listings dress the same ids
+_PREFIX = re.compile(r"^(?:(?:publishers|google|models)/)+")  # how relays and Google's own listings dress the same ids
+# What follows a name without naming another model: a version, a preview with or without its date, a ratio, a size.
+_SUFFIX = re.compile(r"(?:-0\d\d|-latest|-preview(?:-\d\d-\d\d(?:\d\d)?)?|-\d{1,2}x\d{1,2}|-512|-\dk)+$")
 
 
 class State(StrEnum):
@@ -30,6 +22,34 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Tier(StrEnum):
+    """The ways to ask that have prices of their own."""
+
+    STANDARD = "standard"
+    FLEX = "flex"  # synchronous, best effort
+    BATCH = "batch"  # within a day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Micro-dollars an image.
+
+    Attributes:
+        by_size: for a resolution.
+        flat: for any resolution that is not named; None when unknown.
+    """
+
+    by_size: Mapping[str, int] = field(default_factory=dict, hash=False)
+    flat: int | None = None
+
+    def at(self, size: str) -> int | None:
+        """Tell the price of a resolution; None when unknown."""
+        return self.by_size.get(size, self.flat)
+
+
+UNPRICED = Prices()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """What is known of one model.
@@ -37,40 +57,45 @@ class Model:
     Attributes:
         id: as asked for, and as the wire gets it.
         name: for people.
+        aliases: other names of the very same model.
         known: False for a permissive entry made up for an id that nobody has heard of.
+        ratios: those it makes; empty = any.
         pixels: width and height at 1K, by ratio; vendors' nominal numbers, off by up to 32.
         sizes: resolutions it makes; empty = any.
         omit_size: the request must not name a size.
         references: how many images may go with a request.
-        prices: list price in micro-dollars an image, by size; empty when unknown.
-        flex_factor: what part of the price flex and batch cost.
+        prices: list prices.
+        factors: what part of the list price a tier costs; all of it where none is given.
+        charged: what the provider charges a call whatever the tier; wins over the list price.
+        tokens: output tokens an image is counted as, by size.
+        output: MIME type of its images; None when that is not known.
         state, note, successor: its life cycle, in a few words; the id to use instead.
     """
 
     id: str
     name: str
+    aliases: tuple[str, ...] = ()
     known: bool = True
+    ratios: tuple[str, ...] = ()
     pixels: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
     sizes: tuple[str, ...] = ()
     omit_size: bool = False
     references: int = MOST_REFERENCES
-    prices: Mapping[str, int] = field(default_factory=dict, hash=False)
-    flex_factor: Fraction = Fraction(1, 2)
+    prices: Prices = UNPRICED
+    factors: Mapping[Tier, Fraction] = field(default_factory=dict, hash=False)
+    charged: Prices = UNPRICED
+    tokens: Mapping[str, int] = field(default_factory=dict, hash=False)
+    output: str | None = None
     state: State = State.GA
     note: str = ""
     successor: str | None = None
 
-    @property
-    def ratios(self) -> tuple[str, ...]:
-        """The ratios it makes; empty = any."""
-        return tuple(self.pixels)
-
-    def price(self, size: str, *, flex: bool = False) -> int | None:
+    def price(self, size: str, tier: Tier = Tier.STANDARD) -> int | None:
         """Tell the expected micro-dollars for an image of a size, rounded up; None when unknown."""
-        price = self.prices.get(size)
-        if price is None or not flex:
-            return price
-        return -int(-price * self.flex_factor // 1)
+        charged, listed = self.charged.at(size), self.prices.at(size)
+        if charged is not None or listed is None:
+            return charged
+        return -int(-listed * self.factors.get(tier, 1) // 1)
 
     def nominal(self, ratio: str, size: str) -> tuple[int, int] | None:
         """Tell the width and height that an image should about have; None when unknown."""
@@ -89,90 +114,72 @@ def edge(size: str) -> int:
 def warning(model: Model, host_is_google: bool) -> str | None:
     """Say what a user should know of a model before money is spent; None when all is well."""
     if not model.known:
-        return f"model `{model.id}` is not in the registry: its ratios, sizes and price are taken on trust"
-    if model.state is State.GA or (model.state is State.SHUT and not host_is_google):
+        return (
+            f"model `{model.id}` is not in the registry: its ratios and sizes are taken on trust; "
+            "describe it under `models` to have them checked"
+        )
+    if model.state is State.GA or (model.state is not State.DEAD and not host_is_google):
         return None
-    if model.state is State.DEPRECATED and not host_is_google:
-        return None
-    note = f"model `{model.id}`: {model.note}"
+    note = f"model `{model.id}`: {model.note or f'it is {model.state}'}"
     return f"{note}; use `{model.successor}` instead" if model.successor else note
 
 
 class Registry:
-    """Models by id and alias."""
+    """Models by id and alias.
 
-    def __init__(self, models: Iterable[Model], aliases: Mapping[str, str]) -> None:
-        self.models: tuple[Model, ...] = tuple(models)
-        self._known = {model.id: model for model in self.models}
-        self._aliases = dict(aliases)
+    Args:
+        models: those that are known.
+        factors: for models that are described without any.
+        charged: the provider's own prices, which hold for every model, unknown ones too.
+    """
 
-    @classmethod
-    def builtin(cls) -> "Registry":
-        """Give the registry that is shipped."""
-        return _builtin()
+    def __init__(
+        self, models: Iterable[Model], factors: Mapping[Tier, Fraction] | None = None, charged: Prices = UNPRICED
+    ) -> None:
+        self.factors = factors or {}
+        self.charged = charged
+        self.models = tuple(replace(model, charged=charged) for model in models)
+        named = {alias: model for model in self.models for alias in model.aliases}
+        self._named = named | {model.id: model for model in self.models}
+        self._families = {_bare(name): _bare(model.id) for name, model in self._named.items()}
 
-    @classmethod
-    def parse(cls, text: str, file: str) -> Self:
-        """Read a registry from YAML text in the form of `models.yaml`; ratios need quotes there.
+    def with_models(self, models: Iterable[Model], factors: Mapping[Tier, Fraction]) -> "Registry":
+        """Give a registry with some models put in the place of those with their ids, or at the end."""
+        merged = {model.id: model for model in (*self.models, *models)}
+        return Registry(merged.values(), factors, self.charged)
 
-        Raises:
-            UsageError: naming `file`, the model and the key that is wrong.
-        """
-        try:
-            data = yaml.safe_load(text)
-            factor = Fraction(str(data["flex_factor"]))
-            entries = data["models"]
-            aliases = {alias: entry["id"] for entry in entries for alias in entry.get("aliases", ())}
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{file} is no registry of models: it needs `flex_factor` and a list `models`") from error
-        models = [_model(entry, factor, file) for entry in entries]
-        if len({model.id for model in models}) < len(models):
-            raise UsageError(f"{file}: two models have one id: take one out")
-        return cls(models, aliases)
+    def charging(self, charged: Prices) -> "Registry":
+        """Give a registry in which a provider's prices win."""
+        return Registry(self.models, self.factors, charged)
+
+    def known(self, id: str) -> Model | None:  # noqa: A002 - the glossary's word
+        """Give the model of an id or alias, with or without a prefix such as `google/`; None when nobody knows it."""
+        return self._named.get(id) or self._named.get(_PREFIX.sub("", id))
 
     def find(self, id: str) -> Model:  # noqa: A002 - the glossary's word
         """Give the model of an id or alias, under the name it was asked by, since that is what a relay expects.
 
         Never fails: an unknown id gives a permissive entry with `known=False`.
         """
-        if id in self._known:
-            return self._known[id]
-        bare = id
-        for prefix in _PREFIXES:
-            bare = bare.removeprefix(prefix)
-        known = self._known.get(self._aliases.get(bare, bare))
-        return replace(known, id=id) if known else Model(id=id, name=id, known=False)
+        known = self.known(id)
+        return replace(known, id=id) if known else Model(id=id, name=id, known=False, charged=self.charged)
+
+    def family(self, id: str) -> str | None:  # noqa: A002 - the glossary's word
+        """Give a name that all names of one model share; None for a model nobody knows.
+
+        Prefixes, aliases, and suffixes that tell a version, a preview, a ratio or a size make no difference.
+        """
+        return self._families.get(_bare(id))
+
+    def are_same(self, one: str, other: str) -> bool:
+        """Whether two names are known to be of one model."""
+        return one == other or self.family(one) == self.family(other) is not None
+
+    def are_different(self, one: str, other: str) -> bool:
+        """Whether two names are known to be of different models; a relay's own name may mean any."""
+        return None is not self.family(one) != self.family(other) is not None
 
 
-@cache
-def _builtin() -> Registry:
-    text = resources.files("batchbanana").joinpath("models.yaml").read_text(encoding="utf-8")
-    return Registry.parse(text, "models.yaml")
-
-
-def _model(entry: Mapping[str, Any], factor: Fraction, file: str) -> Model:
-    """Check one entry strictly: a wrong price is worse than a refusal to start."""
-    if unknown := set(entry) - _KEYS:
-        raise UsageError(f"{file}: model {entry['id']}: unknown key {min(map(str, unknown))}: take it out")
-    try:
-        return Model(
-            id=_is(entry["id"], str),
-            name=_is(entry["name"], str),
-            pixels={_is(ratio, str): (_is(w, int), _is(h, int)) for ratio, (w, h) in entry["pixels"].items()},
-            sizes=tuple(_is(size, str) for size in entry["sizes"]),
-            omit_size=_is(entry.get("omit_size", False), bool),
-            references=_is(entry["references"], int),
-            prices={_is(size, str): _is(price, int) for size, price in entry.get("prices", {}).items()},
-            flex_factor=factor,
-            state=State(entry["state"]),
-            note=_is(entry.get("note", ""), str),
-            successor=entry.get("successor"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{file}: model {entry['id']}: {error}: see the shipped models.yaml for the form") from error
-
-
-def _is(value: object, kind: type[T]) -> T:
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} should be {kind.__name__}")
-    return value
+def _bare(name: str) -> str:
+    """Take a name's prefix and suffixes away."""
+    return _SUFFIX.sub("", _PREFIX.sub("", name.lower()))

@@ -61,7 +61,7 @@ def pieces(text: str) -> Iterator[tuple[str, str | None]]:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """Say which known word was probably meant, as the end of a sentence; empty when none is close."""
-    close = get_close_matches(word, list(known), n=1)
+    close = [one for one in known if one.lower() == word.lower()] or get_close_matches(word, list(known), n=1)
     return f": did you mean `{close[0]}`?" if close else ""
 
 

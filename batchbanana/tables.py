@@ -1,10 +1,12 @@
 """Texts and plain data for `plan`, `status` and `models`; whoever calls prints them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 from batchbanana.manifest import LimitSettings
+from batchbanana.manifest.settings import TIMEOUT, TIMEOUTS
 from batchbanana.matrix import Matrix
-from batchbanana.models import Model
+from batchbanana.models import Model, Tier
 from batchbanana.record import span, usd
 from batchbanana.summary import Summary, counts
 from batchbanana.survey import Survey, duration
@@ -130,30 +132,69 @@ def models_data(models: Iterable[Model]) -> list[dict[str, object]]:
         {
             "id": model.id,
             "name": model.name,
+            "aliases": list(model.aliases),
+            "known": model.known,
             "state": str(model.state),
+            "note": model.note,
             "successor": model.successor,
             "ratios": list(model.ratios),
+            "pixels_at_1k": {ratio: list(size) for ratio, size in model.pixels.items()},
             "sizes": list(model.sizes),
+            "omit_size": model.omit_size,
             "references": model.references,
-            "prices_usd": {size: usd(price) for size, price in model.prices.items()},
-            "note": model.note,
+            "prices_usd": _usd_by_size(model, Tier.STANDARD),
+            "flex_prices_usd": _usd_by_size(model, Tier.FLEX),
+            "batch_prices_usd": _usd_by_size(model, Tier.BATCH),
+            "tokens": dict(model.tokens),
+            "timeouts": {size: TIMEOUTS.get(size, TIMEOUT) for size in _sizes(model)},
+            "output": model.output,
         }
         for model in models
     ]
 
 
+def _usd_by_size(model: Model, tier: Tier) -> dict[str, float]:
+    return {size: usd(price) for size in _sizes(model) if (price := model.price(size, tier)) is not None}
+
+
+def _sizes(model: Model) -> tuple[str, ...]:
+    """Name a model's resolutions; where it takes any, those with a price of their own and `any` for the others."""
+    return model.sizes or (*dict.fromkeys((*model.prices.by_size, *model.charged.by_size)), "any")
+
+
 def models_text(models: Iterable[Model]) -> str:
-    """Show what is known of the models as a table."""
-    rows = [
+    """Show what is known of the models as a table with a line for each size, within 120 columns."""
+    head = ("model", "size", "USD", "tokens", "seconds", "ratios", "refs", "output", "state")
+    return "\n".join(
         (
-            model.id,
-            model.name,
-            " ".join(model.sizes),
-            str(len(model.ratios)),
-            str(model.references),
-            " ".join(f"{usd(price):.4f}".rstrip("0") for price in model.prices.values()),
-            str(model.state) + (f", use {model.successor}" if model.successor else ""),
+            table(head, (row for model in models for row in _model_rows(model))),
+            "",
+            "USD: an image at the standard price; --json has flex and batch too. tokens: what an image is counted as.",
+            "seconds: how long an attempt may take unless the manifest says otherwise.",
+            "refs: how many reference images a request may carry.",
         )
-        for model in models
-    ]
-    return table(("id", "name", "sizes", "ratios", "references", "USD an image", "state"), rows)
+    )
+
+
+def _model_rows(model: Model) -> Iterator[tuple[str, ...]]:
+    """Lay out a model: beside its sizes, its name stands under its id and its successor under its state."""
+    state = str(model.state) if model.known else "unknown"
+    left = [(model.id, str(len(model.ratios) or "any"), str(model.references), model.output or "", state)]
+    below = (f"  {model.name}" if model.name != model.id else "", f"  use {model.successor}" if model.successor else "")
+    if any(below):
+        left.append((below[0], "", "", "", below[1]))
+    for size, about in zip_longest(_sizes(model), left, fillvalue=None):
+        id_, ratios, references, output, life = about or ("",) * 5
+        price = model.price(size) if size else None
+        tokens = model.tokens.get(size) if size else None
+        yield (
+            id_,
+            size or "",
+            "" if price is None else f"{usd(price):.6f}".rstrip("0").ljust(6, "0"),
+            "" if tokens is None else str(tokens),
+            f"{TIMEOUTS.get(size, TIMEOUT):.0f}" if size else "",
+            ratios,
+            references,
+            output,
+            life,
+        )

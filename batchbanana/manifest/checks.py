@@ -7,8 +7,9 @@ from math import prod
 from batchbanana.manifest.context import Context
 from batchbanana.manifest.faults import Faults
 from batchbanana.manifest.files import LARGEST_REQUEST
+from batchbanana.manifest.forms import AUTO
 from batchbanana.manifest.nodes import Scalar, shorten
-from batchbanana.manifest.settings import AUTO, Settings
+from batchbanana.manifest.settings import Settings
 from batchbanana.manifest.template import Template
 from batchbanana.manifest.values import Axis, Job
 from batchbanana.models import Model

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from batchbanana.manifest.checks import ratio_lack, references_lack, size_lack
 from batchbanana.manifest.context import Context
 from batchbanana.manifest.faults import Faults
+from batchbanana.manifest.forms import AUTO, model_problem, ratio_problem, size_problem
 from batchbanana.manifest.nodes import List, Map, Scalar, kind
 from batchbanana.manifest.section import Section, scalars
-from batchbanana.manifest.settings import AUTO, model_problem, ratio_problem, size_problem
 from batchbanana.manifest.values import Axis, Exclusion, Job, Pick
 
 AXES = ("prompt", "model", "ratio", "resolution", "sample")

@@ -17,6 +17,10 @@ class Faults:
         """Note a fault at a 1-based line, 0 for the whole file; `file` if it is another one than the manifest."""
         self._found.append(Fault(file=file or self.file, line=line, message=message))
 
+    def take(self, others: "Faults") -> None:
+        """Note what was found in another file."""
+        self._found += others._found  # noqa: SLF001 - its own kind
+
     @property
     def messages(self) -> tuple[str, ...]:
         """What was found, without places."""

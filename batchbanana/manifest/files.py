@@ -12,24 +12,27 @@ from batchbanana.task import Reference
 
 LARGE_REFERENCE = 7_000_000  # bytes; above it the vendor's documents advise against sending it inline
 LARGEST_REQUEST = 15_000_000  # bytes of references; base64 makes 20 MB of them, which a request may have
-_HEIF = {
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"hevc": "image/heic",
-    b"mif1": "image/heif",
-    b"msf1": "image/heif",
-}
+SNIFFED = 64  # bytes of a file's head; a HEIF names its brands there
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF = {b"mif1", b"msf1"}  # the general brands; AVIF files have them too
+_AVIF = {b"avif", b"avis"}
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell the MIME type of an image that a request may carry, from its first 16 bytes; None for anything else."""
+    """Tell the MIME type of an image that a request may carry, from its first 64 bytes; None for anything else."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    return _HEIF.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    if head[4:8] != b"ftyp":
+        return None
+    brand, end = head[8:12], int.from_bytes(head[:4])
+    others = {head[at : at + 4] for at in range(16, min(end, len(head)), 4)}
+    if brand in _HEIC:
+        return "image/heic"
+    return "image/heif" if brand in _HEIF and not others & _AVIF else None
 
 
 def read_text(path: Path, encoding: str | None, remedy: str) -> str:
@@ -106,7 +109,7 @@ class Library:
         data = _read(path, LARGEST_REQUEST)
         if not data:
             raise ValueError("is empty: put the image there again")
-        mime = sniff(data[:16])
+        mime = sniff(data[:SNIFFED])
         if mime is None:
             raise ValueError("is not an image that can be sent: save it as PNG, JPEG, WebP, HEIC or HEIF")
         if len(data) > LARGE_REFERENCE:

@@ -7,9 +7,10 @@ from batchbanana.manifest.checks import check_ladder, check_references, parse_te
 from batchbanana.manifest.context import Context
 from batchbanana.manifest.entries import read_exclude, read_include, read_pick
 from batchbanana.manifest.files import read_text
+from batchbanana.manifest.forms import AUTO
 from batchbanana.manifest.nodes import List, Map, Node, Scalar, kind, shorten
 from batchbanana.manifest.section import Section
-from batchbanana.manifest.settings import AUTO, SHARED_KEYS, Settings, read_settings
+from batchbanana.manifest.settings import SHARED_KEYS, Settings, read_settings
 from batchbanana.manifest.template import Template, variable
 from batchbanana.manifest.values import Axis, Job
 from batchbanana.manifest.variables import read_rows, read_vars
@@ -106,6 +107,7 @@ def make_job(id_: str, line: int, settings: Settings, context: Context) -> Job:
         timeouts=settings.timeouts,
         stall=settings.stall,
         extra=settings.extra,
+        on_mismatch=settings.on_mismatch,
         images=NameTemplate.parse("{key}"),
     )
 

@@ -1,6 +1,8 @@
 """A manifest's file → a checked `Manifest`."""
 
 import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from batchbanana.manifest import yaml12
@@ -9,24 +11,16 @@ from batchbanana.manifest.faults import Faults
 from batchbanana.manifest.files import Library, read_text
 from batchbanana.manifest.jobs import read_jobs
 from batchbanana.manifest.nodes import Map
+from batchbanana.manifest.provider import LIMIT_KEYS, PROVIDER_KEYS, check_dialect, read_limits, read_provider
+from batchbanana.manifest.registry import builtin, with_file, with_section
 from batchbanana.manifest.section import Section
-from batchbanana.manifest.settings import (
-    LIMIT_KEYS,
-    PROVIDER_KEYS,
-    SHARED_KEYS,
-    Settings,
-    free_mapping,
-    is_google,
-    read_limits,
-    read_provider,
-    read_settings,
-)
+from batchbanana.manifest.settings import SHARED_KEYS, Settings, free_mapping, read_settings
 from batchbanana.manifest.sheet import read_sheet
 from batchbanana.manifest.values import Job, LimitSettings, Manifest, ProviderSettings
-from batchbanana.models import Model, Registry, warning
+from batchbanana.models import UNPRICED, Model, Registry
 from batchbanana.names import name_problem
 
-TOP_KEYS = ("name", "provider", "limits", "sandbox", "jobs", *SHARED_KEYS)
+TOP_KEYS = ("name", "provider", "limits", "sandbox", "models", "jobs", *SHARED_KEYS)
 _YAML_REMEDY = "save it as UTF-8"
 _CSV_REMEDY = (
     "save it as UTF-8, or use it as rows of a YAML manifest that names its encoding, "
@@ -34,18 +28,17 @@ _CSV_REMEDY = (
 )
 
 
-def read(path: Path, registry: Registry, faults: Faults) -> Manifest | None:
+def read(path: Path, faults: Faults, models: Path | None = None) -> Manifest | None:
     """Read a manifest and the files that it names.
 
     Args:
         path: a `.yaml`, `.yml` or `.csv` file.
-        registry: the models to check ratios and sizes against.
         faults: gets everything that is wrong.
+        models: a registry of the user's, whose word wins over the manifest's own and the shipped one's.
 
     Returns:
         The manifest, without the jobs that are at fault; None when not even its top can be read.
     """
-    context = Context(base=path.parent, registry=registry, faults=faults, library=Library(path.parent, faults))
     ending = path.suffix.lower()
     if ending not in {".yaml", ".yml", ".csv"}:
         faults.add(0, "is no manifest by its name: it must end in .yaml, .yml or .csv")
@@ -55,10 +48,12 @@ def read(path: Path, registry: Registry, faults: Faults) -> Manifest | None:
     except ValueError as error:
         faults.add(0, f"the manifest {error}".replace(", which is relative to the manifest", ""))
         return None
-    return _read_csv(path, text, context) if ending == ".csv" else _read_yaml(path, text, context)
+    context = Context(base=path.parent, registry=builtin(), faults=faults, library=Library(path.parent, faults))
+    return _read_csv(path, text, context, models) if ending == ".csv" else _read_yaml(path, text, context, models)
 
 
-def _read_csv(path: Path, text: str, context: Context) -> Manifest | None:
+def _read_csv(path: Path, text: str, context: Context, models: Path | None) -> Manifest | None:
+    context = _with_registry(context, context.registry, models, ProviderSettings())
     name = _stem(path, context.faults)
     jobs = read_sheet(text, name, context)
     if jobs is None:
@@ -70,12 +65,14 @@ def _read_csv(path: Path, text: str, context: Context) -> Manifest | None:
         provider=ProviderSettings(),
         limits=LimitSettings(),
         jobs=jobs,
+        registry=context.registry,
+        models=tuple(jobs.models.values()),
         sandbox={},
-        warnings=_warnings(jobs.models, ProviderSettings(), context),
+        warnings=tuple(context.library.warnings),
     )
 
 
-def _read_yaml(path: Path, text: str, context: Context) -> Manifest | None:
+def _read_yaml(path: Path, text: str, context: Context, models: Path | None) -> Manifest | None:
     faults = context.faults
     node = yaml12.parse(text, faults)
     if node is None:
@@ -86,9 +83,9 @@ def _read_yaml(path: Path, text: str, context: Context) -> Manifest | None:
     section = Section(node, "the manifest", TOP_KEYS, faults)
     provider = read_provider(section.section("provider", PROVIDER_KEYS))
     limits = read_limits(section.section("limits", LIMIT_KEYS))
+    context = _with_registry(context, with_section(context.registry, section, context.base), models, provider)
     jobs = read_jobs(section, read_settings(section, Settings()), context)
-    _check_dialect(jobs, provider, faults)
-    every = [model for job in jobs for cells in (job, *job.include) for model in cells.models]
+    check_dialect(jobs, provider, faults)
     return Manifest(
         name=_name(section, path),
         path=path,
@@ -96,9 +93,23 @@ def _read_yaml(path: Path, text: str, context: Context) -> Manifest | None:
         provider=provider,
         limits=limits,
         jobs=jobs,
+        registry=context.registry,
+        models=_asked(jobs),
         sandbox=free_mapping(section, "sandbox"),
-        warnings=_warnings({model.id: model for model in every}, provider, context),
+        warnings=tuple(context.library.warnings),
     )
+
+
+def _with_registry(context: Context, registry: Registry, models: Path | None, provider: ProviderSettings) -> Context:
+    """Settle which models hold: the command's file wins over the manifest, and the provider's prices over all."""
+    if models is not None:
+        registry = with_file(registry, models, context.faults)
+    return replace(context, registry=registry.charging(provider.price or UNPRICED))
+
+
+def _asked(jobs: Iterable[Job]) -> tuple[Model, ...]:
+    every = {model.id: model for job in jobs for cells in (job, *job.include) for model in cells.models}
+    return tuple(every.values())
 
 
 def _name(section: Section, path: Path) -> str:
@@ -115,22 +126,3 @@ def _stem(path: Path, faults: Faults) -> str:
     if problem := name_problem(name):
         faults.add(0, f"the file's name {problem}, but it names the job directory too: rename the file, or set `name`")
     return name
-
-
-def _check_dialect(jobs: tuple[Job, ...], provider: ProviderSettings, faults: Faults) -> None:
-    """A dialect without words for ratio and size always brings 1:1 at 1K; anything else would be paid for in vain."""
-    if provider.dialect != "none":
-        return
-    for job in jobs:
-        for cells in (job, *job.include):
-            asked = {*(ratio for ratio in cells.ratios if ratio), *cells.resolutions} - {"1:1", "1K"}
-            if asked:
-                shown = ", ".join(sorted(asked))
-                faults.add(
-                    cells.line, f"`dialect: none` cannot ask for {shown}: keep to 1:1 and 1K or use another dialect"
-                )
-
-
-def _warnings(models: dict[str, Model], provider: ProviderSettings, context: Context) -> tuple[str, ...]:
-    said = [warning(model, is_google(provider)) for model in models.values()]
-    return (*filter(None, said), *context.library.warnings)

@@ -88,14 +88,22 @@ class Section:
         self.fault(key, f"`{key}` must be one of {', '.join(options)}, not {kind(node)}")
         return None
 
-    def whole(self, key: str, most: int = 10**9) -> int | None:
-        """Give a whole number from 1 to `most`."""
+    def whole(self, key: str, most: int = 10**9, *, least: int = 1) -> int | None:
+        """Give a whole number from `least` to `most`."""
         node = self.scalar(key)
         if node is None:
             return None
-        if type(node.value) is int and 1 <= node.value <= most:
+        if type(node.value) is int and least <= node.value <= most:
             return node.value
-        self.fault(key, f"`{key}` must be a whole number from 1 to {most:,}, not {kind(node)}")
+        self.fault(key, f"`{key}` must be a whole number from {least} to {most:,}, not {kind(node)}")
+        return None
+
+    def flag(self, key: str) -> bool | None:
+        """Give true or false."""
+        node = self.scalar(key)
+        if node is None or isinstance(node.value, bool):
+            return None if node is None else bool(node.value)
+        self.fault(key, f"`{key}` must be true or false, not {kind(node)}")
         return None
 
     def money(self, key: str) -> int | None:

@@ -6,9 +6,9 @@ from math import prod
 from pathlib import Path
 
 from batchbanana.manifest.template import Template
-from batchbanana.models import Model
+from batchbanana.models import Model, Prices, Registry
 from batchbanana.names import NameTemplate
-from batchbanana.task import Reference
+from batchbanana.task import OnMismatch, Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,8 @@ class ProviderSettings:
         base_url: a relay's; None is Google.
         api_key_env: the environment variable that holds the key; None for the usual ones.
         auth: `bearer` or `google`; None decides by host.
-        dialect: how the openai format says ratio and size; None leaves it to the provider.
+        dialect: how the openai format says ratio and size; None is `none`, which cannot say them.
+        price: what a call costs there, whatever the models' list prices say; None leaves it to these.
     """
 
     format: str = "gemini"
@@ -28,6 +29,7 @@ class ProviderSettings:
     api_key_env: str | None = None
     auth: str | None = None
     dialect: str | None = None
+    price: Prices | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class Job:
         timeouts: seconds a whole attempt may take, by size.
         stall: seconds within which an arriving body must make progress.
         extra: merged into the request body.
+        on_mismatch: what becomes of an image that is not what was asked.
     """
 
     id: str
@@ -107,6 +110,7 @@ class Job:
     stall: float
     extra: Mapping[str, object]
     images: NameTemplate
+    on_mismatch: OnMismatch = OnMismatch.KEEP
     exclude: tuple[Exclusion, ...] = ()
     include: tuple["Job", ...] = ()
     pick: Pick | None = None
@@ -138,6 +142,8 @@ class Manifest:
         path: the file.
         text: its content as read.
         jobs: in the order of the file; those of a CSV are made when they are looked at.
+        registry: the models as they hold for this manifest, with its own entries and its provider's prices.
+        models: those that its jobs ask for, each once.
         sandbox: free settings for `run --sandbox`.
         warnings: sentences for the user.
     """
@@ -148,5 +154,7 @@ class Manifest:
     provider: ProviderSettings
     limits: LimitSettings
     jobs: Sequence[Job] = field(repr=False)
+    registry: Registry = field(repr=False)
+    models: tuple[Model, ...]
     sandbox: Mapping[str, object]
     warnings: tuple[str, ...]

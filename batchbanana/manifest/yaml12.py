@@ -48,14 +48,17 @@ def resolve(text: str) -> Plain:
     return text
 
 
-def parse(text: str, faults: Faults) -> Node | None:
-    """Read one YAML document; what is wrong goes to `faults`, and None means that nothing can be made of it."""
+def parse(text: str, faults: Faults, *, empty: str = "write `jobs:` and a list under it") -> Node | None:
+    """Read one YAML document; what is wrong goes to `faults`, and None means that nothing can be made of it.
+
+    `empty` is what to do about a file without content.
+    """
     if bad := _CONTROL.search(text):
         line = text.count("\n", 0, bad.start()) + 1
         faults.add(line, f"the control character U+{ord(bad[0]):04X} cannot stand in YAML: take it out")
         return None
     try:
-        return _Builder(yaml.parse(text, Loader=_Loader), faults).document()
+        return _Builder(yaml.parse(text, Loader=_Loader), faults).document(empty)
     except _UnreadableError as error:
         faults.add(error.line, str(error))
     except yaml.MarkedYAMLError as error:
@@ -101,16 +104,16 @@ class _Builder:
         self._anchors: dict[str, tuple[Node, int] | None] = {}  # None while the node is still open
         self._count = 0
 
-    def document(self) -> Node | None:
+    def document(self, empty: str) -> Node | None:
         """Read the only document of the stream."""
         next(self._events)  # the stream's start
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            raise _UnreadableError(0, "the file is empty: write `jobs:` and a list under it")
+            raise _UnreadableError(0, f"the file is empty: {empty}")
         node = self._node(next(self._events), 1)
         next(self._events)  # the document's end
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise _UnreadableError(_line(after), "a second YAML document begins here: one manifest is one file")
+            raise _UnreadableError(_line(after), "a second YAML document begins here: keep one in a file")
         return node
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
@@ -172,7 +175,7 @@ class _Builder:
 
     def _refuse_tag(self, event: yaml.Event) -> None:
         tag = str(getattr(event, "tag", "")).replace(_TAG, "!!")
-        self._faults.add(_line(event), f"the tag `{shorten(tag)}` means nothing in a manifest: take it out")
+        self._faults.add(_line(event), f"the tag `{shorten(tag)}` means nothing here: take it out")
 
     def _list(self, start: yaml.Event, depth: int) -> List:
         items = []

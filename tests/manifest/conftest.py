@@ -7,7 +7,6 @@ import pytest
 
 from batchbanana.errors import ManifestError
 from batchbanana.matrix import Matrix, load
-from batchbanana.models import Registry
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 12
@@ -20,7 +19,7 @@ def load_text(folder: Path, text: str | bytes, name: str = "m.yaml", max_tasks: 
     """Write a manifest and load it."""
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load(path, Registry.builtin(), max_tasks=max_tasks)
+    return load(path, max_tasks=max_tasks)
 
 
 @pytest.fixture(name="load_manifest")

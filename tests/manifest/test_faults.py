@@ -7,7 +7,6 @@ import pytest
 from batchbanana.errors import ManifestError
 from batchbanana.manifest.files import LARGEST_REQUEST
 from batchbanana.matrix import load
-from batchbanana.models import Registry
 from tests.manifest.conftest import PNG, FaultsOf, Load
 
 JOB = "jobs:\n  - id: a\n    prompt: a mug\n"  # three lines
@@ -208,7 +207,7 @@ def test_a_missing_manifest_and_a_directory_are_faults(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").mkdir()
     for name, sentence in (("no.yaml", "does not exist"), ("d.yaml", "is a directory")):
         with pytest.raises(ManifestError, match=sentence):
-            load(tmp_path / name, Registry.builtin())
+            load(tmp_path / name)
 
 
 def test_rows_in_another_encoding_say_how_to_name_it(tmp_path: Path, load_manifest: Load, faults_of: FaultsOf) -> None:

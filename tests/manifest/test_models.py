@@ -2,10 +2,10 @@
 
 import pytest
 
-from batchbanana.errors import UsageError
-from batchbanana.models import Registry, warning
+from batchbanana.manifest import builtin
+from batchbanana.models import Tier, warning
 
-REGISTRY = Registry.builtin()
+REGISTRY = builtin()
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,9 @@ def test_prices_are_the_vendors_list(id_: str, size: str, price: int | None) -> 
     assert REGISTRY.find(id_).price(size) == price
 
 
-def test_flex_costs_half_rounded_up() -> None:
-    assert REGISTRY.find("gemini-2.5-flash-image").price("1K", flex=True) == 19_500
+@pytest.mark.parametrize("tier", [Tier.FLEX, Tier.BATCH])
+def test_flex_and_batch_cost_half(tier: Tier) -> None:
+    assert REGISTRY.find("gemini-2.5-flash-image").price("1K", tier) == 19_500
 
 
 def test_an_alias_keeps_the_name_it_was_asked_by() -> None:
@@ -57,10 +58,10 @@ def test_a_dying_model_is_warned_of_where_it_dies_with_its_successor(
     assert all(f"use `{model.successor}` instead" in sentence for sentence in said if sentence)
 
 
-def test_every_successor_is_known_and_every_price_has_its_size() -> None:
+def test_every_successor_is_known_and_every_size_has_its_price_and_tokens() -> None:
     for model in REGISTRY.models:
-        assert model.successor is None or REGISTRY.find(model.successor).known
-        assert set(model.prices) == set(model.sizes)
+        assert model.successor is None or REGISTRY.known(model.successor)
+        assert set(model.prices.by_size) == set(model.tokens) == set(model.sizes)
         assert len(model.ratios) in {10, 14}
 
 
@@ -71,9 +72,37 @@ def test_nominal_pixels_grow_with_the_size() -> None:
     assert model.nominal("7:5", "1K") is None
 
 
-@pytest.mark.parametrize(
-    "entry", ["{id: a}", "{id: a, name: a, pixels: {}, sizes: [1], references: 1, state: ga}", "{id: a, prize: 1}"]
-)
-def test_a_registry_with_a_wrong_entry_is_refused_by_name(entry: str) -> None:
-    with pytest.raises(UsageError, match=r"own\.yaml: model a"):
-        Registry.parse(f"flex_factor: 0.5\nmodels: [{entry}]", "own.yaml")
+PRO = [
+    "gemini-3-pro-image",
+    "gemini-3-pro-image-preview",
+    "gemini-3-pro-image-preview-09-2026",
+    "gemini-3-pro-image-001",
+    "models/gemini-3-pro-image",
+    "publishers/google/models/gemini-3-pro-image-002",
+    "nano-banana-pro",
+    "google/nano-banana-pro",
+    "nano-banana-pro-16x9-4k",
+    "Nano-Banana-Pro-512",
+    "gemini-3-pro-image-latest",
+]
+
+
+@pytest.mark.parametrize("name", PRO)
+def test_all_names_of_one_model_are_a_family(name: str) -> None:
+    assert REGISTRY.family(name) == "gemini-3-pro-image"
+
+
+def test_different_models_are_different_families() -> None:
+    families = {REGISTRY.family(model.id) for model in REGISTRY.models}
+    assert families == {
+        "gemini-nano-banana-2.1",
+        "gemini-3-pro-image",
+        "gemini-3.1-flash-image",
+        "gemini-3.1-flash-lite-image",
+        "gemini-2.5-flash-image",
+    }
+
+
+@pytest.mark.parametrize("name", ["somebody-elses", "gemini-3-pro", "", "-preview", "google/", "image-001"])
+def test_a_model_that_nobody_knows_has_no_family(name: str) -> None:
+    assert REGISTRY.family(name) is None
