@@ -76,13 +76,16 @@ class JobDirectory:
         Raises:
             LedgerError: the ledger is gone though images are there, or it cannot be used.
         """
-        lost = not self.ledger.exists() or not self.ledger.stat().st_size
-        if lost and self._has_images():
+        if self.has_lost_ledger():
             raise LedgerError(
                 f"{self.path} holds images but no ledger, so a run would buy them again; "
                 f"put {self.ledger} back from a copy, or choose another --output"
             )
         return Store.open(self.ledger, caps)
+
+    def has_lost_ledger(self) -> bool:
+        """Whether images are there, but no ledger that tells what they are."""
+        return (not self.ledger.exists() or not self.ledger.stat().st_size) and self._has_images()
 
     def read_store(self) -> Store | None:
         """Open the ledger for reading; None when there is none."""

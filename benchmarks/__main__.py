@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import latency, memory, stalls
+from benchmarks import formats, latency, memory, stalls
 
-SCENARIOS = {"latency": latency.main, "memory": memory.main, "stalls": stalls.main}
+SCENARIOS = {"latency": latency.main, "memory": memory.main, "formats": formats.main, "stalls": stalls.main}
 
 
 def main() -> int:

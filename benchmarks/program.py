@@ -11,7 +11,14 @@ from benchmarks.measuring import Measured, measure
 
 
 def run_program(
-    folder: Path, handle: Handle, *, images: int, workers: int, size: str, module: str = "batchbanana"
+    folder: Path,
+    handle: Handle,
+    *,
+    images: int,
+    workers: int,
+    size: str,
+    module: str = "batchbanana",
+    provider: dict[str, str] | None = None,
 ) -> Measured:
     """Make `images` different pictures in `folder/out`, with `workers` at a time.
 
@@ -20,7 +27,8 @@ def run_program(
     """
     job = {"id": "all", "prompt": "A mug, number {n}", "vars": {"n": list(range(images))}}
     manifest = folder / "job.yaml"  # JSON is YAML
-    manifest.write_text(json.dumps({"model": MODEL, "resolution": size, "ratio": "1:1", "jobs": [job]}))
+    settings = {"model": MODEL, "resolution": size, "ratio": "1:1", "provider": provider or {}}
+    manifest.write_text(json.dumps({**settings, "jobs": [job]}))
     found = measure(
         module, "run", str(manifest), "--output", str(folder / "out"), "--base-url", handle.url,
         "--concurrency", str(workers), "--yes", "--json", "--quiet",

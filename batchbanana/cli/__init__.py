@@ -18,7 +18,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plan": ("batchbanana.cli.plan", "Expand and price manifests; sends nothing."),
     "run": ("batchbanana.cli.run", "Make what is missing. Running again is resuming."),
     "status": ("batchbanana.cli.status", "Tell how a job stands."),
+    "failures": ("batchbanana.cli.failures", "Tell what went wrong, by cause, and what to do about it."),
     "models": ("batchbanana.cli.models", "Show what is known of the models."),
+    "doctor": (
+        "batchbanana.cli.doctor",
+        "Check key, network, disk, ledger and limits; --probe buys one image of each kind.",
+    ),
     "sandbox": ("batchbanana.cli.sandbox", "Serve the local API, for trying out, rehearsals and tests."),
 }
 

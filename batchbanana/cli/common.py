@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchbanana.cli.options import LimitOptions, say
+from batchbanana.errors import UsageError
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix, load
-from batchbanana.models import Registry
 
 
-def load_matrix(path: Path, max_tasks: int) -> Matrix:
-    """Load a manifest with the models that are known."""
-    return load(path, Registry.builtin(), max_tasks=max_tasks)
+def load_matrix(path: Path, max_tasks: int, models: Path | None = None) -> Matrix:
+    """Load a manifest with the models that are known; `models` is a registry of the user's."""
+    return load(path, models=models, max_tasks=max_tasks)
 
 
 def with_options(limits: LimitSettings, options: LimitOptions) -> LimitSettings:
@@ -36,7 +36,22 @@ def read_ledger(folder: Path) -> Iterator[Store | None]:
         yield store
 
 
-def warn(matrix: Matrix) -> None:
-    """Say what is odd about a manifest."""
-    for warning in matrix.warnings:
+def manifest_of(folder: Path) -> Path:
+    """Give the manifest of a job directory's last run, which may be gone by now.
+
+    Raises:
+        UsageError: no run was ever there.
+    """
+    with read_ledger(folder) as store:
+        last = store.last_run() if store is not None else None
+    if last is None:
+        raise UsageError(
+            f"{folder} is not a job directory: it has no ledger; name a manifest or a folder that 'run' made"
+        )
+    return Path(last.manifest)
+
+
+def warn(matrix: Matrix, base_url: str | None = None) -> None:
+    """Say what is odd about a manifest; `base_url` is where requests go if not where the manifest says."""
+    for warning in matrix.warnings_at(base_url):
         say(f"warning: {warning}")

@@ -59,6 +59,9 @@ def limits(function: Command) -> Command:
 
 
 manifests = click.argument("manifests", metavar="MANIFEST…", nargs=-1, required=True, type=click.Path(path_type=Path))
+models = click.option(
+    "--models", type=click.Path(path_type=Path), metavar="FILE", help="YAML with models to add, or to change."
+)
 output = click.option(
     "--output", type=click.Path(path_type=Path), metavar="DIR", help="The job directory. [output/NAME]"
 )

@@ -22,6 +22,7 @@ from batchbanana.survey import survey
 @options.output
 @options.limits
 @options.max_tasks
+@options.models
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a manifest.")
 @click.option("--csv", "as_csv", is_flag=True, help="One row a task.")
 def command(
@@ -29,13 +30,14 @@ def command(
     *,
     output: Path | None,
     max_tasks: int,
+    models: Path | None,
     as_json: bool,
     as_csv: bool,
     **limits: int | None,
 ) -> int:
     """Expand and price manifests; sends nothing."""
     for path in manifests:
-        matrix = load_matrix(path, max_tasks)
+        matrix = load_matrix(path, max_tasks, models)
         warn(matrix)
         if as_csv:
             _print_csv(matrix)

@@ -22,7 +22,6 @@ from batchbanana.estimate import estimate
 from batchbanana.feed import Selection
 from batchbanana.manifest import LimitSettings, Manifest
 from batchbanana.matrix import Matrix
-from batchbanana.models import Registry
 from batchbanana.progress import Bar, Lines, Silent
 from batchbanana.selection import accepts, outcomes
 from batchbanana.service import endpoint, find_key
@@ -39,6 +38,7 @@ ASK_MICRO_USD = 5_000_000  # … or $5, a person at a terminal is asked first
 class Choices:
     """What the command line says beyond manifests and limits; the names are those of the options."""
 
+    models: Path | None
     sandbox: bool
     base_url: str | None
     limit: int | None
@@ -55,6 +55,7 @@ class Choices:
 @options.output
 @options.limits
 @options.max_tasks
+@options.models
 @click.option("--sandbox", is_flag=True, help="Use a local API that costs nothing, for this run.")
 @click.option("--base-url", metavar="URL", help="Where the API is.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N missing tasks.")
@@ -78,7 +79,7 @@ def command(
     choices = Choices(**chosen)
     limits = options.LimitOptions(concurrency=concurrency, rpm=rpm, max_cost=max_cost)
     codes: list[int] = []
-    jobs = _jobs([load_matrix(path, max_tasks) for path in manifests], output)
+    jobs = _jobs([load_matrix(path, max_tasks, choices.models) for path in manifests], output)
     settings = {matrix: with_options(matrix.manifest.limits, limits) for matrix, _ in jobs}
     for matrix, _ in jobs:
         _check(matrix, settings[matrix], choices)
@@ -115,13 +116,12 @@ def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:
 
 def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
     selection = _selection(matrix, choices)
-    warn(matrix)
+    warn(matrix, choices.base_url)
     if not _agreed(matrix, folder, limits, yes=choices.yes):
         raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
     with _endpoint(matrix.manifest, choices) as served:
         order = Order(
             matrix=matrix,
-            registry=Registry.builtin(),
             output=folder,
             limits=limits,
             endpoint=served,

@@ -15,13 +15,27 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
+from batchbanana.ledger.looking_back import deed, last_unanswered, troubles
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.store import Store, is_disk_fault
-from batchbanana.ledger.values import ASIDE, Caps, Ending, Grant, Known, Money, Sending, Settlement, Unsettled
+from batchbanana.ledger.values import (
+    ASIDE,
+    Caps,
+    Deed,
+    Ending,
+    Grant,
+    Known,
+    Money,
+    Sending,
+    Settlement,
+    Trouble,
+    Unsettled,
+)
 
 __all__ = [
     "ASIDE",
     "Caps",
+    "Deed",
     "Ending",
     "Grant",
     "Known",
@@ -30,8 +44,12 @@ __all__ = [
     "Sending",
     "Settlement",
     "Store",
+    "Trouble",
     "Unsettled",
+    "deed",
     "explained",
+    "last_unanswered",
+    "troubles",
 ]
 
 MOST_A_COMMIT = 256

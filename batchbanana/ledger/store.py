@@ -9,11 +9,12 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from batchbanana.errors import DiskError, LedgerError
-from batchbanana.ledger.values import Caps, Ending, Grant, Known, Money, Run, Sending, Settlement, Unsettled
+from batchbanana.ledger.values import ASIDE, Caps, Ending, Grant, Known, Money, Run, Sending, Settlement, Unsettled
 from batchbanana.task import Billed, Outcome
 
 APPLICATION_ID = 0x62616E61  # "bana"
@@ -260,6 +261,11 @@ class Store:
             return settled is not None
         return self._record_of(attempt, sha256) is not None
 
+    def is_aside(self, attempt: int) -> bool:
+        """Whether an attempt's image takes no place and belongs outside `images/`."""
+        row = self._db.execute("SELECT 1 FROM attempts WHERE id = ? AND result = ?", (attempt, ASIDE)).fetchone()
+        return row is not None
+
     def replaced_by(self, attempt: int, sha256: str) -> str | None:
         """Name the file that an attempt's image of this hash has replaced, if it did."""
         record = self._record_of(attempt, sha256)
@@ -303,6 +309,10 @@ class Store:
     def pragma(self, name: str) -> object:
         """Read one of SQLite's settings."""
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Read row by row; for the ledger's own modules, where SQL is spoken."""
+        return iter(self._db.execute(query, parameters))
 
     @property
     def in_transaction(self) -> bool:

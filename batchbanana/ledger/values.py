@@ -113,6 +113,38 @@ class Unsettled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A task that is not made as it was asked for.
+
+    Attributes:
+        outcome: None while it is pending.
+        result, status, message: how its last attempt without an image ended; None where there was none.
+        record: what its outcome is told with; empty while it is pending.
+    """
+
+    key: str
+    outcome: Outcome | None
+    result: str | None
+    status: int | None
+    message: str | None
+    record: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """A task's outcome with the attempt that it rests on.
+
+    Attributes:
+        record: what the outcome is told with.
+        seconds: that the attempt took; None when it never ended.
+    """
+
+    outcome: Outcome
+    record: dict[str, object]
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run, as a later reader sees it.
 

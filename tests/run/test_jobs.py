@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("name", "code", "done", "degraded"),
-    [("demo.yaml", 4, 15, 3), ("products.yaml", 0, 16, 0), ("posters.csv", 0, 5, 0)],
+    [("demo.yaml", 4, 15, 3), ("products.yaml", 0, 16, 0), ("posters.csv", 0, 5, 0), ("retouch.yaml", 0, 6, 0)],
 )
 def test_a_shipped_manifest_makes_real_pictures_in_the_sandbox(
     tmp_path: Path, name: str, code: int, done: int, degraded: int

@@ -63,7 +63,7 @@ def test_fail_counts_as_a_failure_and_keeps_the_paid_image_outside_of_images(tmp
 
 
 def test_a_failure_for_its_difference_is_asked_again_when_told(tmp_path: Path) -> None:
-    job, (_, ended), bill = made(tmp_path, ONCE, "", "--retry failed", on_mismatch="fail")
+    _, (_, ended), bill = made(tmp_path, ONCE, "", "--retry failed", on_mismatch="fail")
     assert (ended.code, ended.json["done"], bill["billed"]) == (0, 1, 2), ended.err
 
 

@@ -1,0 +1,190 @@
+"""Why tasks are not made as asked for, grouped by cause: pure over what the ledger tells.
+
+A cause is what would be mended in one go: the same outcome, the same kind of last attempt, the same HTTP status, and
+the same words once everything that changes from task to task is taken out of them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from batchbanana.ledger import Money, Trouble
+from batchbanana.record import usd
+from batchbanana.task import FailureKind, Task
+
+PENDING = "pending"
+POSSIBLY_BILLED = "possibly_billed"
+LOST = "lost"  # the ledger's word for an attempt that was in flight when a run died
+IMAGE = "image"
+IN_FLIGHT = "It was in flight when a run ended"
+MOST_WORDINGS = 12  # groups that differ in words alone; a server that words every answer anew must not make thousands
+SIGNIFICANT = 10  # words of a server's sentence; what comes after them is mostly advice and addresses
+PROMPT_SHOWN = 80  # characters
+
+# Of these the model's own words are quoted, which are new in every answer; else the server's, which tell causes apart.
+MODELS_OWN = {str(FailureKind.REFUSED), str(FailureKind.NO_IMAGE)}
+OURS = "of no use"  # but here we quote ourselves
+QUOTED = re.compile(r'"[^"]*"|“[^”]*”|`[^`]*`|(?<!\w)\'[^\']*\'(?!\w)')
+SERVERS_WORDS = re.compile(r':? ?"(.*)"', re.DOTALL)  # from the first to the last quotation mark: it may quote in turn
+NAME = re.compile(r"\S*[\d/\\.@=][^\s,;:)]*\w\S*|\S*\d\S*")  # numbers, paths, addresses, ids
+SEVERAL = re.compile(r"…(?:\W*…)+")
+ASIDES = ("brought home after", "fetched after")  # remarks on how an image came, not on what is wrong with it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What tells one group from another.
+
+    Attributes:
+        outcome: of the tasks, or `pending`, or `possibly_billed`.
+        kind: of the last attempt: a failure kind, `lost`, `aside`, or `image` where there is one.
+        status: of HTTP; None where there was no answer or it does not matter.
+        words: what is said of it, without numbers, names and quotations.
+    """
+
+    outcome: str
+    kind: str
+    status: int | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One task of a group.
+
+    Attributes:
+        key: 32 hex digits.
+        text: the sentence that the run said of it.
+        job, prompt, variables: None where only the manifest could tell and it does not.
+    """
+
+    key: str
+    text: str
+    job: str | None = None
+    prompt: str | None = None
+    variables: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, trouble: Trouble) -> "Example":
+        """Take what the ledger tells of a task."""
+        record = trouble.record
+        variables = record.get("variables")
+        return cls(
+            key=trouble.key,
+            text=_sentence(trouble),
+            job=str(record["job"]) if "job" in record else None,
+            prompt=str(record["prompt"]) if "prompt" in record else None,
+            variables=variables if isinstance(variables, dict) else None,
+        )
+
+    def told_by(self, task: Task) -> "Example":
+        """Fill in what the manifest tells."""
+        return Example(key=self.key, text=self.text, job=task.job, prompt=task.prompt, variables=dict(task.variables))
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Tasks that share a cause.
+
+    Attributes:
+        count: of tasks; of attempts in the group of those that may have been billed.
+        worst_usd: what these attempts have cost at worst; None for tasks.
+        unpriced: of these attempts, at an unknown price.
+    """
+
+    cause: Cause
+    example: Example
+    count: int = 1
+    worst_usd: float | None = None
+    unpriced: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Causes:
+    """What `failures` tells.
+
+    Attributes:
+        groups: the largest first.
+        left_out: tasks that the ledger knows and the manifest no longer has.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    left_out: int = 0
+
+
+def group(troubles: Iterable[Trouble], is_planned: Callable[[str], bool] = lambda _key: True) -> Causes:
+    """Group what the ledger tells, one task after the other; needs memory for the groups only.
+
+    Args:
+        troubles: tasks that are not made as asked for.
+        is_planned: whether the manifest still has the task of a key.
+    """
+    groups: dict[Cause, Group] = {}
+    wordings: Counter[tuple[str, str, int | None]] = Counter()
+    found = Causes()
+    for trouble in troubles:
+        if not is_planned(trouble.key):
+            found.left_out += 1
+            continue
+        cause = cause_of(trouble)
+        alike = (cause.outcome, cause.kind, cause.status)
+        if cause not in groups and wordings[alike] >= MOST_WORDINGS:
+            cause = Cause(outcome=cause.outcome, kind=cause.kind, status=cause.status)
+        if cause in groups:
+            groups[cause].count += 1
+        else:
+            wordings[alike] += 1
+            groups[cause] = Group(cause=cause, example=Example.of(trouble))
+    found.groups = sorted(groups.values(), key=lambda one: -one.count)
+    return found
+
+
+def possibly_billed(money: Money, last: tuple[str, str | None]) -> Group:
+    """Make the group of the attempts that may have been billed.
+
+    Args:
+        money: of the job, with at least one such attempt.
+        last: key and message of the newest of them.
+    """
+    key, message = last
+    return Group(
+        cause=Cause(outcome=POSSIBLY_BILLED, kind=POSSIBLY_BILLED),
+        example=Example(key=key, text=message or IN_FLIGHT),
+        count=money.possible_count,
+        worst_usd=usd(money.possible),
+        unpriced=money.possible_unpriced,
+    )
+
+
+def cause_of(trouble: Trouble) -> Cause:
+    """Say what a task has in common with others."""
+    outcome = str(trouble.outcome or PENDING)
+    if trouble.outcome is not None and trouble.outcome.has_image:
+        return Cause(outcome=outcome, kind=IMAGE, words=words(_sentence(trouble)))
+    kind = trouble.result or ""
+    sentence = _sentence(trouble)
+    said = "" if kind == LOST else words(sentence, keep_quotation=kind not in MODELS_OWN or OURS in sentence)
+    return Cause(outcome=outcome, kind=kind, status=trouble.status, words=said)
+
+
+def words(sentence: str, *, keep_quotation: bool = False) -> str:
+    """Take out of a sentence what changes from task to task; of a quotation that is kept, the first words stay."""
+    quotation = SERVERS_WORDS.search(sentence)
+    said = " ".join(_plain(quotation[1]).split()[:SIGNIFICANT]) if quotation and keep_quotation else ""
+    frame = SERVERS_WORDS.sub("", sentence) if quotation else sentence
+    return f"{_plain(frame)} {said}".rstrip()
+
+
+def _plain(text: str) -> str:
+    return SEVERAL.sub("…", " ".join(NAME.sub("…", QUOTED.sub("…", text)).casefold().split()))
+
+
+def _sentence(trouble: Trouble) -> str:
+    """Give what the run said: of an image what differs, else what the last attempt came to."""
+    record = trouble.record
+    if trouble.outcome is not None and trouble.outcome.has_image:
+        remarks = str(record.get("note", "")).split("; ")
+        return "; ".join(remark for remark in remarks if not remark.startswith(ASIDES))
+    # The reason of an outcome adds how often it was tried, or that it was in earlier runs.
+    return trouble.message or str(record.get("reason", "")) or IN_FLIGHT

@@ -1,0 +1,82 @@
+"""What a run does with the notes that earlier runs have left, where the whole program is too slow to show it."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import anyio
+import pytest
+
+from batchbanana import recovery
+from batchbanana.engines.links import Fetcher
+from batchbanana.errors import DiskError
+from batchbanana.ledger import Caps, Grant, Ledger, Sending, Store
+from batchbanana.record import Errand
+from batchbanana.recovery import Recovered, recover
+from batchbanana.shelf import Shelf
+from batchbanana.spool import Files, Spool
+from batchbanana.task import Billed
+from batchbanana.transport import Downloads, Guard
+from tests.support.build import rung, task
+from tests.support.web import Web, picture, reply, web
+
+
+@asynccontextmanager
+async def left_behind(folder: Path, url: str, count: int) -> AsyncIterator[tuple[Ledger, Spool]]:
+    """Set up a job whose last run died with so many notes of images at `url`."""
+    spool = Spool(folder)
+    spool.open()
+    store = Store.open(folder / "ledger.db", Caps())
+    store.start_run(("0" * 64, "job.yaml", ""))
+    for number in range(1, count + 1):
+        made = task(number)
+        errand = Errand.of(made, rung()).to_json()
+        sending = Sending(id=number, key=made.key, resolution="1K", price=100, errand=errand)
+        assert store.begin(sending) is Grant.GRANTED
+        spool.note(number, f"{url}/{number}", "a-model", Billed.YES)
+    async with Ledger(folder, store) as ledger:
+        yield ledger, spool
+
+
+def recovered(folder: Path, images: Web, count: int, files: Files | None = None) -> tuple[Recovered, int]:
+    """Recover such a job; gives what was found, and how many attempts are still open."""
+
+    async def main() -> tuple[Recovered, int]:
+        async with left_behind(folder, images.url, count) as (ledger, spool):
+            fetcher = Fetcher(Downloads(Guard(images.url)), Spool(folder, files), chance=lambda: 0.0)
+            found = await recover(ledger, spool, Shelf(spool, ledger), fetcher)
+            return found, len(await ledger.do(lambda store: store.unsettled()))
+
+    return anyio.run(main)
+
+
+def test_what_is_not_fetched_in_time_is_held_and_not_written_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_handler: BaseHTTPRequestHandler) -> None:
+        done.wait(30)
+
+    monkeypatch.setattr(recovery, "MOST_SECONDS", 1.0)
+    done = threading.Event()
+    with web(hang) as images:
+        found, still_open = recovered(tmp_path, images, 12)
+        done.set()
+    assert (found.adopted, found.lost, still_open) == (0, 0, 12)
+    assert found.held == {task(number).key for number in range(1, 13)}
+    assert found.waiting == ("An image that is paid for is still to be fetched",)
+    assert len(images.asked) <= 8
+
+
+def test_a_disk_that_fails_is_told_as_such_and_not_wrapped(tmp_path: Path) -> None:
+    class Full(Files):
+        def create(self, path: Path, size: int):  # type: ignore[no-untyped-def]
+            raise OSError(28, "No space left on device")
+
+    with (
+        web(lambda handler: reply(handler, picture())) as images,
+        pytest.raises(DiskError, match="make room and run again to fetch it"),
+    ):
+        recovered(tmp_path, images, 3, Full())
+    assert len(Spool(tmp_path).notes()) == 3
