@@ -123,6 +123,15 @@ def test_what_a_public_name_resolves_to_is_judged_and_the_bases_own_host_may_be_
         Guard("https://10.0.0.1").target("https://10.0.0.2/a.png")
 
 
+def test_a_base_without_tls_may_name_its_own_host_without_tls_and_no_other() -> None:
+    relay = Guard("http://relay.example:8080")
+    assert relay.target("http://relay.example/a.png").host == "relay.example"
+    with pytest.raises(RefusedError, match="not https"):
+        relay.target("http://cdn.example/a.png")
+    with pytest.raises(RefusedError, match="not https"):
+        Guard("https://relay.example").target("http://relay.example/a.png")
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9000/a", "http://localhost/a", "http://127.8.8.8/a", "http://[::1]:1/a", "https://127.0.0.1/a",
             "http://2130706433/a", "http://cdn.example/a", "https://cdn.example/a", "http://[::ffff:127.0.0.1]/"]

@@ -60,7 +60,7 @@ class Guard:
         self._host = _canonical((parts.hostname or "").lower())
         literal = _literal(self._host)
         self._on_loopback = is_loopback_name(self._host) or (literal is not None and literal.is_loopback)
-        self._takes_http = parts.scheme == "http" and self._on_loopback
+        self._is_plain = parts.scheme == "http"
         self._secret = secret if len(secret) >= SHORTEST_SECRET else ""
 
     def target(self, url: str) -> Target:
@@ -72,11 +72,13 @@ class Guard:
         if self._secret and (self._secret in url or self._secret in unquote(url)):
             raise RefusedError("its address holds the API key")
         parsed = _parse(url)
-        if parsed.scheme != "https" and not (parsed.scheme == "http" and self._takes_http):
-            raise RefusedError("its address is not https")
         if parsed.userinfo:
             raise RefusedError("its address holds a user name or password")
         host = _canonical(parsed.raw_host.decode("ascii"))
+        # A base that is asked in plain words itself, with the key, may answer so: on loopback, or from its own host.
+        may_be_plain = self._is_plain and (self._on_loopback or host == self._host)
+        if parsed.scheme != "https" and not (parsed.scheme == "http" and may_be_plain):
+            raise RefusedError("its address is not https")
         literal = _literal(host)
         if literal is None:
             self._check_name(host)

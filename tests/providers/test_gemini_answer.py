@@ -201,6 +201,7 @@ LINK = Link("https://a.example/x.png")
         ([text(f"![image]({data_uri(WHOLE)})"), image(WHOLE)], (1,)),
         ([image(WHOLE), text(f"![image]({data_uri(WHOLE)})")], (0,)),
         ([image(b"junk"), text(f"![image]({data_uri(WHOLE)})")], (1,)),
+        ([text(f"![image]({data_uri(DRAFT)})"), image(b"junk")], (0,)),
         ([text(f"![image]({data_uri(WHOLE)})", thought=True), image(WHOLE)], (1,)),
         ([text(f"![image]({data_uri(WHOLE)})", thought=True)], (0,)),
         ([text("![image](https://a.example/x.png)")], (LINK,)),

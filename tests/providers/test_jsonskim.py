@@ -122,7 +122,14 @@ def test_how_any_bytes_were_cut_never_shows(data: bytes, cuts: list[int], prefix
         assert skimmed(data, [], bounds) == skimmed(data, every, bounds) == skimmed(data, cuts, bounds)
 
 
-@pytest.mark.parametrize("data", [b"[" + b"1" * 90 + b"}", b'["' + b'","'.join([b"y" * 19] * 4) + b'"]'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" + b"1" * 90 + b"}",
+        b'["' + b'","'.join([b"y" * 19] * 4) + b'"]',
+        b'{"aaaaaaaaaaaaaaaaaaaa":"bbbbbbbbbbbbbbbbbbbb","mixed":"cccccccc data:image/png;base64,QUJD"}',
+    ],
+)
 def test_what_is_too_much_and_faulty_too_is_the_same_fault_however_it_was_cut(data: bytes) -> None:
     whole = skimmed(data, [], TIGHT)
     assert whole == skimmed(data, list(range(len(data))), TIGHT)
