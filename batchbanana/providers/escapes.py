@@ -9,7 +9,9 @@ import re
 ESCAPE = rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,4}|\Z))?|.|\Z)"
 CONTENT = re.compile(rb'(?:[^"\\]*+(' + ESCAPE + rb'))*[^"\\]*+', re.DOTALL)
 CUT_ESCAPE = re.compile(rb"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?))?")
-WHOLE_ESCAPE = re.compile(rb"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+WHOLE_ESCAPE = re.compile(
+    rb"\\(?:u([dD][89abAB]HH)\\u([dD][c-fC-F]HH)|u(HHHH)|(.))".replace(b"H", rb"[0-9a-fA-F]"), re.DOTALL
+)
 SHORT_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"/": b"/", b'"': b'"', b"\\": b"\\"}
 
 

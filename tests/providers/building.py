@@ -11,13 +11,14 @@ from pathlib import Path
 from PIL import Image
 
 from batchbanana.images import ImageError, Inspector
-from batchbanana.providers import Choice, ImageBytes, ImageEnded, ImageStarted, Provider, Reader, Received
+from batchbanana.providers import Choice, ImageBytes, ImageEnded, ImageStarted, Link, Provider, Reader, Received
 from batchbanana.providers.gemini import Gemini
 from batchbanana.providers.openai import OpenAI
 from batchbanana.task import Attempt, Failure, Reference, Rung, Task
 
 GEMINI = Gemini(omit_size=lambda _model: False)
 OPENAI = OpenAI(dialect="none", omit_size=lambda _model: False)
+PROVIDERS: dict[str, Provider] = {"gemini": GEMINI, "openai": OPENAI}
 
 
 def reference(name: str, mime: str = "image/png") -> Reference:
@@ -136,3 +137,24 @@ def judged(
     reader = provider.reader()
     _, images = received(reader, data[:length], cuts)
     return reader.judge(asked or attempt(), images)
+
+
+def check_that_cuts_never_show(provider: Provider, body: bytes, cuts: tuple[int, ...]) -> tuple[list[bytes], object]:
+    """Read a body whole and in pieces; give the files and the verdict, which must make sense whatever the body is."""
+    whole, cut = provider.reader(), provider.reader()
+    files, images = received(whole, body)
+    assert received(cut, body, cuts) == (files, images)
+    assert cut.complete == whole.complete
+    verdict = whole.judge(attempt(), images)
+    assert cut.judge(attempt(), images) == verdict
+    if isinstance(verdict, Failure):
+        assert 0 < len(verdict.message) <= 300
+        assert (verdict.message + verdict.signature).isprintable()
+        return files, verdict
+    for one in (verdict.main, *verdict.extras):
+        if isinstance(one, Link):
+            assert one.url.lower().startswith(("http://", "https://"))
+            assert one.url.isprintable()
+        else:
+            assert images[one].picture is not None
+    return files, verdict

@@ -102,7 +102,7 @@ def test_a_broken_document_keeps_every_value_that_was_whole(data: bytes, rest: o
 
 JSONISH = st.lists(
     st.sampled_from([b'"mixed":"', b"data:image/png;base64,", b"QUJD", b"=", b"(", b")", b"/9j/", b"{",
-                     b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"u00e9", b"1",
+                     b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"\\ud83d\\ud", b"u00e9", b"1",
                      b"null", b'"big":', b'{"data":"', b" ", b"\n", b"\\/", b"\xc3", b"\xa9",
                      b"\xef\xbb\xbf", b"x" * 30]),
     max_size=40,
@@ -145,6 +145,8 @@ def test_what_is_too_much_and_faulty_too_is_the_same_fault_however_it_was_cut(da
         (rb"\ud83d\ude00", "😀".encode()),
         (rb"\\ud83d", rb"\ud83d"),
         (rb"\q\u12", rb"\q\u12"),
+        (b"\\ud83c\\udf\0004", b"\xed\xa0\xbc\\udf\0004"),
+        (b"\\ud8\n0\\udf4a", b"\\ud8\n0\xed\xbd\x8a"),
         (rb"\\" * 20 + rb"\u00e9", b"\\" * 20 + "é".encode()),
     ],
 )

@@ -8,8 +8,7 @@ A test takes 200 examples, or as many as BATCHBANANA_EXAMPLES says. Two hundred 
 import base64
 import json
 import os
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +16,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchbanana.providers import Choice, ImageBytes, Link, Provider
+from batchbanana.providers import Choice, Link
 from batchbanana.providers.tables import FINISH_REASONS
 from batchbanana.task import Failure
 from tests.providers.building import (
-    GEMINI,
-    OPENAI,
+    PROVIDERS,
     attempt,
     chat,
+    check_that_cuts_never_show,
     data_uri,
     document,
-    image,
     picture,
     received,
     text,
 )
 
 EXAMPLES = settings(max_examples=int(os.environ.get("BATCHBANANA_EXAMPLES", "200")))
-PROVIDERS: dict[str, Provider] = {"gemini": GEMINI, "openai": OPENAI}
 
 PICTURES = [picture(1024, colour) for colour in range(4)] + [picture(512)]
 
@@ -230,27 +227,6 @@ def test_what_was_put_in_comes_out(
     assert [one if isinstance(one, Link) else files[one] for one in found] == wanted
 
 
-def check_that_cuts_never_show(provider: Provider, body: bytes, cuts: tuple[int, ...]) -> tuple[list[bytes], object]:
-    """Read a body whole and in pieces; give the files and the verdict, which must make sense whatever the body is."""
-    whole, cut = provider.reader(), provider.reader()
-    files, images = received(whole, body)
-    assert received(cut, body, cuts) == (files, images)
-    assert cut.complete == whole.complete
-    verdict = whole.judge(attempt(), images)
-    assert cut.judge(attempt(), images) == verdict
-    if isinstance(verdict, Failure):
-        assert 0 < len(verdict.message) <= 300
-        assert (verdict.message + verdict.signature).isprintable()
-        return files, verdict
-    for one in (verdict.main, *verdict.extras):
-        if isinstance(one, Link):
-            assert one.url.lower().startswith(("http://", "https://"))
-            assert one.url.isprintable()
-        else:
-            assert images[one].picture is not None
-    return files, verdict
-
-
 @BOTH
 @EXAMPLES
 @given(atoms=ATOMS, form=st.integers(0, 1000), spell=spellings(), cuts=CUTS, keep=st.floats(0, 1))
@@ -332,75 +308,3 @@ def test_any_document_of_known_names_in_unknown_places_is_judged(
 )
 def test_any_bytes_are_judged(name: str, body: bytes, start: bytes, cuts: tuple[int, ...]) -> None:
     check_that_cuts_never_show(PROVIDERS[name], start + body, cuts)
-
-
-MEGABYTE = b"QUJD" * (1 << 18)
-
-
-def pieces_of(start: bytes, count: int, end: bytes) -> Iterator[bytes]:
-    """Give a document whose middle is so many megabytes of base64, in the pieces in which a network brings it."""
-    yield start
-    for _ in range(count):
-        yield from (MEGABYTE[at : at + 65536] for at in range(0, len(MEGABYTE), 65536))
-    yield end
-
-
-IN_PARTS = b'{"candidates":[{"content":{"parts":['
-IN_MESSAGE = b'{"choices":[{"message":{'
-
-
-@pytest.mark.parametrize(
-    ("name", "start", "end", "size"),
-    [
-        ("gemini", IN_PARTS + b'{"inlineData":{"data":"', b'"}}]}}]}', 6 << 20),
-        ("gemini", IN_PARTS + b'{"text":"a ![x](data:image/png;base64,', b') b"}]}}]}', 6 << 20),
-        ("gemini", IN_PARTS + b'{"text":"data:image/png;base64,', b' b"}]}}]}', 6 << 20),
-        ("gemini", IN_PARTS + b'{"text":"', b'"}]}}]}', 0),
-        ("gemini", IN_PARTS + b'{"thoughtSignature":"', b'"}]}}]}', 0),
-        ("openai", IN_MESSAGE + b'"content":"Here: ![x](data:image/png;base64,', b') bye"}}]}', 6 << 20),
-        ("openai", IN_MESSAGE + b'"content":[{"image_url":{"url":"data:image/png;base64,', b'"}}]}}]}', 6 << 20),
-        ("openai", IN_MESSAGE + b'"reasoning":"', b'"}}]}', 0),
-        ("openai", b'{"data":[{"b64_json":"', b'"}]}', 6 << 20),
-        ("openai", b'{"data":[{"url":"/9j/', b'"}]}', (6 << 20) + 3),
-    ],
-)
-def test_an_answer_of_many_megabytes_costs_no_memory(name: str, start: bytes, end: bytes, size: int) -> None:
-    reader = PROVIDERS[name].reader()
-    came = 0
-    tracemalloc.start()
-    for piece in pieces_of(start, 8, end):
-        came += sum(len(event.data) for event in reader.feed(piece) if isinstance(event, ImageBytes))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert reader.complete
-    assert came == size
-    assert peak < 1_000_000
-
-
-@BOTH
-def test_an_answer_of_hundreds_of_texts_and_images_starts_sixteen_images(name: str) -> None:
-    parts = [text("words"), image(PICTURES[0]), text(f"![x]({data_uri(PICTURES[0])})")] * 300
-    answer = document(*parts) if name == "gemini" else chat({"content": parts})
-    files, _ = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 50_000))
-    assert files == [PICTURES[0]] * 16
-
-
-@BOTH
-def test_hundreds_of_texts_and_a_long_signature_do_not_hide_the_image_after_them(name: str) -> None:
-    parts = [*[text("words", thought_signature="s" * 5000)] * 500, {"thoughtSignature": "s" * 3_000_000}]
-    parts.append(image(PICTURES[0]))
-    answer = document(*parts) if name == "gemini" else chat({"content": parts})
-    _, verdict = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 50_000))
-    assert verdict == Choice(main=0)
-
-
-HOSTILE = ["[", "![", "[x]", "[[x]", "](", "(", "http://", "<http://", "data:", "[](http://a", "![a](", '"', "\\", " "]
-
-
-@BOTH
-@pytest.mark.parametrize("bit", HOSTILE)
-def test_no_text_makes_the_reader_slow(name: str, bit: str) -> None:
-    """A search that goes back at every character would take minutes here."""
-    body = bit * (60_000 // len(bit))
-    answer = document(*[text(body)] * 5) if name == "gemini" else chat({"content": [body] * 5})
-    check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 50_000))
