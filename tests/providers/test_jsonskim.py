@@ -102,7 +102,8 @@ def test_a_broken_document_keeps_every_value_that_was_whole(data: bytes, rest: o
 
 JSONISH = st.lists(
     st.sampled_from([b'"mixed":"', b"data:image/png;base64,", b"QUJD", b"=", b"(", b")", b"/9j/", b"{",
-                     b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00", b"\\ud83d\\ud", b"u00e9", b"1",
+                     b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u", b"d83d", b"\\ude00",
+                     b"\\ud83d\\ud", b"u00e9", b"1",
                      b"null", b'"big":', b'{"data":"', b" ", b"\n", b"\\/", b"\xc3", b"\xa9",
                      b"\xef\xbb\xbf", b"x" * 30]),
     max_size=40,
