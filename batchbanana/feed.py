@@ -176,7 +176,9 @@ class Feed:
     def improve(self, work: Work, known: Known) -> None:
         """Hand work out again at once, whose task has got an image that is not good enough."""
         self.tally.change(work.known.outcome, Outcome.MISMATCH)
-        self.again(replace(work, known=known, history=History(), tries=work.tries + 1), 0.0)
+        task = replace(work.task, rungs=work.task.rungs[:1])  # as another run would ask, for what was asked for first
+        history = replace(work.history, rung=0, in_a_row=0)  # its timeouts still count
+        self.again(replace(work, task=task, known=known, history=history, tries=work.tries + 1), 0.0)
 
     @property
     def parked(self) -> int:

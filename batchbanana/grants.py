@@ -68,7 +68,7 @@ class Grants:
             self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
         elif grant is Grant.POSSIBLY_BILLED:
             reason = (
-                f"{self._ledger.money.possible_count} attempts got no answer and may have been billed; "
+                f"{self._ledger.money.possible_count} attempts may have been billed, as no answer says otherwise; "
                 "compare with the provider's invoice, then raise max_possibly_billed to go on"
             )
             self._stop(Stop(exit_code=Exit.MONEY, reason=reason))

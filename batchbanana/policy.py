@@ -193,6 +193,11 @@ def differs_for_good(on_mismatch: OnMismatch, outcome: Outcome | None, differed:
     return outcome is not Outcome.MISMATCH or on_mismatch is not OnMismatch.RETRY or differed > MISMATCH_RETRIES
 
 
+def images_at_worst(on_mismatch: OnMismatch, differed: int) -> int:
+    """Say how many images a task may still buy, `differed` of them having come that were not what was asked."""
+    return max(1, MISMATCH_RETRIES + 1 - differed) if on_mismatch is OnMismatch.RETRY else 1
+
+
 class Streaks:
     """Watches answers of all tasks for faults that are not one task's own. Fed in the order of the answers."""
 
@@ -240,11 +245,11 @@ def rung_of(rungs: tuple[Rung, ...], history: History) -> Rung:
     return rungs[min(history.rung, len(rungs) - 1)]
 
 
-def worst_case(rungs: tuple[Rung, ...]) -> list[Rung]:
-    """List the requests that one task can cost at most when each of them times out and is billed all the same."""
+def worst_case(rungs: tuple[Rung, ...], images: int = 1) -> list[Rung]:
+    """List the requests that one task can cost at most: timeouts that are billed all the same, and so many images."""
     asked: list[Rung] = []
     history = History()
     while not _timed_out_for_good(history):
         asked.append(rung_of(rungs, history))
         history = remember(history, FailureKind.TIMEOUT, len(rungs))
-    return asked
+    return asked + [rungs[0]] * (images - 1)

@@ -3,6 +3,7 @@
 An image is in the spool, or the spool has a note of where to fetch it; whatever has neither is written off.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,13 @@ from batchbanana.ledger import Ending, Ledger, Settlement, Unsettled
 from batchbanana.record import Errand, failure_record
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.spool import Linked, Ready, Spool
-from batchbanana.task import Billed, Failure, Held, Outcome, Rung, StoredImage
+from batchbanana.task import Billed, Failure, FailureKind, Held, Outcome, Rung, StoredImage
 
 BLOCK = 1 << 20  # bytes read at once
 FETCHES = 8  # downloads at once, before anything else is done
 TRIES = 2  # a download; each was tried more often when the image was made
-TIMEOUT, STALL = (
-    180.0,
-    30.0,
-)  # seconds for a download, as for a 1K image; the manifest that knew better may have changed
+TIMEOUT, STALL = 180.0, 30.0  # seconds for a download, as for a 1K image; the manifest may have changed since
+MOST_DAYS = 2  # after which an address that nobody answers at is given up
 MOST_SECONDS = 600.0  # for all downloads; a run must come to its own work
 GLANCE = 0.2  # seconds between looks whether the run is to stop
 
@@ -202,6 +201,8 @@ class _Recovery:
             scope.cancel()
 
     async def _end(self, attempt: Unsettled, errand: Errand, result: StoredImage | Failure | Held) -> None:
+        if isinstance(result, Held) and (given_up := _given_up(self._notes[attempt.id], result)) is not None:
+            result = given_up
         if isinstance(result, Held):
             self._waiting.append(result.reason)
             self._held.add(errand.key)
@@ -235,6 +236,15 @@ async def _watch(stopped: Callable[[], bool], left: Mapping[int, Unsettled], sco
         if stopped():
             scope.cancel()
         await anyio.sleep(GLANCE)
+
+
+def _given_up(note: Linked, held: Held) -> Failure | None:
+    """Say that an address has been tried for long enough: such addresses are good for hours."""
+    days = (time.time() - note.path.stat().st_mtime) / 86_400
+    if days < MOST_DAYS:
+        return None
+    message = f"{held.reason}; it was tried for {days:.0f} days, so `--retry failed` buys it again"
+    return Failure(kind=FailureKind.DOWNLOAD, message=message, billed=note.billed, signature="given up")
 
 
 def _look(ready: Ready) -> StoredImage:

@@ -37,6 +37,7 @@ from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome
 
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
+NEVER_SENT = {FailureKind.NOT_SENT, FailureKind.REFERENCE}  # such an attempt was no request
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
 MOST_CONFLICTS = 3  # one foreign file under a final name is odd; more of them may be a job that is already made
 
@@ -176,6 +177,8 @@ class Runner:
     async def _carry_out(self, work: Work, attempt: Attempt, worker: Worker) -> None:
         try:
             result = await self._guarded(attempt, worker)
+            if isinstance(result, Failure) and result.kind in NEVER_SENT:
+                self._grants.count -= 1
             if self._ledger.broken is None:
                 self._limits.observe(
                     attempt.task.model,

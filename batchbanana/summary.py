@@ -16,10 +16,11 @@ class Summary:
 
     Attributes:
         attempts: requests sent in this run.
-        possibly_billed: attempts of the whole job that got no answer; `possibly_billed_usd` is their price at worst.
+        possibly_billed: attempts of the whole job whose answer, if one came, does not say that they are free;
+            `possibly_billed_usd` is their price at worst.
         cost_usd: of the whole job, over all its runs.
         run_cost_usd: of this run alone.
-        reserved_usd: for attempts that a dead run left in flight and that are not settled yet.
+        reserved_usd: for attempts that are not settled yet: their image is paid for and still to be fetched.
         seconds: of this run.
         stopped: None, or why it ended before its work was done.
         resume_in: seconds after which running again makes sense, where the server or a limit said so.

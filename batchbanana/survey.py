@@ -9,7 +9,7 @@ from batchbanana.feed import BLOCK, Tally
 from batchbanana.ledger import Known, Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
-from batchbanana.policy import worst_case
+from batchbanana.policy import differs_for_good, images_at_worst, worst_case
 from batchbanana.task import Rung, Task
 
 # Seconds an image takes, as seen in the field: about 10 at 1K, 20 at 2K, 30 to 60 at 4K.
@@ -23,11 +23,11 @@ class Survey:
 
     Attributes:
         tally: distinct tasks by outcome.
-        pending: of them, without an outcome, by job id.
+        pending: those that a run would make, by job id: without an outcome, or to be asked again by `on_mismatch`.
         by_job: distinct tasks by job id.
         repeated: cells that ask for the very same image as an earlier one.
         low: micro-dollars if every missing image comes at the first request.
-        high: micro-dollars if every request of it times out and is billed as often as the policy asks.
+        high: micro-dollars if all goes wrong that can: timeouts that are billed, and images that are not as asked.
         unpriced: missing images whose price is unknown.
         seconds_of_work: latency of all missing images one after the other.
     """
@@ -44,19 +44,20 @@ class Survey:
     @property
     def missing(self) -> int:
         """How many images are still to be made."""
-        return self.tally.count(None)
+        return self.pending.total()
 
     def add(self, task: Task, known: Known) -> None:
         """Count one more task."""
         self.tally.add(known.outcome)
         self.by_job[task.job] += 1
-        if known.outcome is None:
+        if known.outcome is None or not differs_for_good(task.on_mismatch, known.outcome, known.differed):
             self.pending[task.job] += 1
-            self._price(task.rungs)
+            rungs = task.rungs if known.file is None else task.rungs[:1]
+            self._price(rungs, images_at_worst(task.on_mismatch, known.differed))
 
-    def _price(self, rungs: tuple[Rung, ...]) -> None:
+    def _price(self, rungs: tuple[Rung, ...], images: int) -> None:
         self.low += rungs[0].price or 0
-        self.high += sum(rung.price or 0 for rung in worst_case(rungs))
+        self.high += sum(rung.price or 0 for rung in worst_case(rungs, images))
         self.unpriced += rungs[0].price is None
         self.seconds_of_work += LATENCY.get(rungs[0].resolution, LATENCY_UNKNOWN)
 

@@ -79,7 +79,7 @@ def plan_text(matrix: Matrix, found: Survey, limits: LimitSettings, output: str)
 
 def _price(found: Survey) -> str:
     unpriced = f"; no price is known for {found.unpriced} of them" if found.unpriced else ""
-    return f"${usd(found.low):.2f}, at worst ${usd(found.high):.2f} if requests time out and are billed{unpriced}"
+    return f"${usd(found.low):.2f}, at worst ${usd(found.high):.2f} if all goes wrong that can{unpriced}"
 
 
 def axes_text(axes: Iterable[tuple[str, int]]) -> str:
@@ -98,9 +98,11 @@ def summary_text(summary: Summary) -> str:
     ]
     if summary.possibly_billed:
         lines.append(
-            f"{summary.possibly_billed} attempts got no answer and may have been billed, "
+            f"{summary.possibly_billed} attempts may have been billed, as no answer says otherwise, "
             f"at most ${summary.possibly_billed_usd:.2f}"
         )
+    if summary.reserved_usd:
+        lines.append(f"${summary.reserved_usd:.2f} are reserved for images that are paid for and still to be fetched")
     if summary.stopped:
         lines.append(f"stopped: {summary.stopped}")
     if again := [name for name in ("failed", "refused") if getattr(summary, name)]:

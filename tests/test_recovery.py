@@ -1,6 +1,8 @@
 """What a run does with the notes that earlier runs have left, where the whole program is too slow to show it."""
 
+import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
@@ -12,7 +14,7 @@ import pytest
 from batchbanana import recovery
 from batchbanana.engines.links import Fetcher
 from batchbanana.errors import DiskError
-from batchbanana.ledger import Caps, Grant, Ledger, Sending, Store
+from batchbanana.ledger import ASIDE, Caps, Grant, Ledger, Sending, Settlement, Store
 from batchbanana.record import Errand
 from batchbanana.recovery import Recovered, recover
 from batchbanana.shelf import Shelf
@@ -24,7 +26,7 @@ from tests.support.web import Web, picture, reply, web
 
 
 @asynccontextmanager
-async def left_behind(folder: Path, url: str, count: int) -> AsyncIterator[tuple[Ledger, Spool]]:
+async def left_behind(folder: Path, url: str, count: int, days: float = 0) -> AsyncIterator[tuple[Ledger, Spool]]:
     """Set up a job whose last run died with so many notes of images at `url`."""
     spool = Spool(folder)
     spool.open()
@@ -35,16 +37,20 @@ async def left_behind(folder: Path, url: str, count: int) -> AsyncIterator[tuple
         errand = Errand.of(made, rung()).to_json()
         sending = Sending(id=number, key=made.key, resolution="1K", price=100, errand=errand)
         assert store.begin(sending) is Grant.GRANTED
-        spool.note(number, f"{url}/{number}", "a-model", Billed.YES)
+        note = spool.note(number, f"{url}/{number}", "a-model", Billed.YES)
+        old = time.time() - days * 86_400
+        os.utime(note.path, (old, old))
     async with Ledger(folder, store) as ledger:
         yield ledger, spool
 
 
-def recovered(folder: Path, images: Web, count: int, files: Files | None = None) -> tuple[Recovered, int]:
+def recovered(
+    folder: Path, images: Web, count: int, files: Files | None = None, days: float = 0
+) -> tuple[Recovered, int]:
     """Recover such a job; gives what was found, and how many attempts are still open."""
 
     async def main() -> tuple[Recovered, int]:
-        async with left_behind(folder, images.url, count) as (ledger, spool):
+        async with left_behind(folder, images.url, count, days) as (ledger, spool):
             fetcher = Fetcher(Downloads(Guard(images.url)), Spool(folder, files), chance=lambda: 0.0)
             found = await recover(ledger, spool, Shelf(spool, ledger), fetcher)
             return found, len(await ledger.do(lambda store: store.unsettled()))
@@ -80,3 +86,28 @@ def test_a_disk_that_fails_is_told_as_such_and_not_wrapped(tmp_path: Path) -> No
     ):
         recovered(tmp_path, images, 3, Full())
     assert len(Spool(tmp_path).notes()) == 3
+
+
+@pytest.mark.parametrize(("days", "waits"), [(1.9, True), (2.1, False)])
+def test_an_address_that_nobody_answers_at_for_two_days_is_given_up(tmp_path: Path, days: float, waits: bool) -> None:
+    with web(lambda handler: reply(handler, b"no", 503)) as images:
+        found, still_open = recovered(tmp_path, images, 1, days=days)
+    assert (len(found.waiting), still_open, found.lost) == (int(waits), int(waits), 0)
+    assert len(Spool(tmp_path).notes()) == int(waits)
+
+
+def test_an_image_that_was_put_aside_and_died_in_the_spool_is_brought_aside_quietly(tmp_path: Path) -> None:
+    async def main() -> Recovered:
+        async with left_behind(tmp_path, "http://127.0.0.1:1", 1) as (ledger, spool):
+            spool.forget(spool.notes()[0].path)
+            part = spool.part(1, 0)
+            part.write(picture())
+            part.keep(0)
+            await ledger.settle(Settlement(attempt=1, result=ASIDE, billed=Billed.YES, cost=100))
+            fetcher = Fetcher(Downloads(Guard("http://127.0.0.1:1")), spool)
+            return await recover(ledger, spool, Shelf(spool, ledger), fetcher)
+
+    found = anyio.run(main)
+    assert (found.problems, found.held, found.adopted) == ((), frozenset(), 0)
+    assert list((tmp_path / ".batchbanana/spool").iterdir()) == []
+    assert len([path for path in (tmp_path / ".batchbanana/superseded").rglob("*") if path.is_file()]) == 1

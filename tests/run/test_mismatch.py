@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, manifest
+from tests.support.program import Job, command, manifest
 
 SMALLER = {"when": {"resolution": "2K"}, "then": {"size": "1K"}}
 ONCE = {"when": {"resolution": "2K", "first": 1}, "then": {"size": "1K"}}
@@ -109,3 +109,20 @@ def test_a_kill_between_two_tries_changes_nothing_in_the_end(tmp_path: Path) -> 
         job.check()
     assert (ended.code, ended.json["mismatch"]) == (4, 1), ended.err
     assert job.records[0]["differed"] == 3
+
+
+def test_what_will_be_asked_for_again_is_planned_and_priced(tmp_path: Path) -> None:
+    """Kept first and then to be retried: two more images, and a timeout at worst."""
+    with in_thread({"latency": 0.0, "faults": [SMALLER]}) as sandbox:
+        asked = manifest(1, resolution="2K", model="gemini-3-pro-image")
+        job = Job(tmp_path, sandbox.url, asked)
+        assert job.run().code == 4
+        arguments = ["plan", str(job.manifest), "--output", str(job.output), "--json"]
+        assert command(*arguments).json["requests"] == 0
+        job.write({**asked, "on_mismatch": "retry"})
+        plan = command(*arguments).json
+        assert (plan["requests"], plan["cost_usd_low"]) == (1, pytest.approx(0.134))
+        assert plan["cost_usd_high"] == pytest.approx(3 * 0.134)
+        ended = job.run()
+        assert (ended.json["attempts"], ended.json["run_cost_usd"]) == (2, pytest.approx(2 * 0.134))
+        assert command(*arguments).json["requests"] == 0
