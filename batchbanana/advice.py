@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from batchbanana.failures import LOST, PENDING, POSSIBLY_BILLED, Cause
+from batchbanana.failures import LOST, PENDING, POSSIBLY_BILLED, WAITING, Cause, note_of
 from batchbanana.task import FailureKind, Outcome
 
 
@@ -61,8 +61,18 @@ SLOW = "raise `timeouts:` for that size or lower `limits.concurrency`"
 
 REMEDIES = (
     Remedy(
+        outcome=WAITING,
+        text=f"{{run}} fetches them and does not buy them again; to give one up, remove its file "
+        f"`{note_of('<attempt>')}`: the next run then buys that image again",
+    ),
+    Remedy(
         outcome=POSSIBLY_BILLED,
+        kinds=(FailureKind.TIMEOUT, LOST),
         text=f"Compare with the provider's invoice; if it was billed, {SLOW} before {{run}}",
+    ),
+    Remedy(
+        outcome=POSSIBLY_BILLED,
+        text="The answer does not say whether it was billed; compare with the provider's invoice",
     ),
     # Images that are there, but are not what was asked.
     Remedy(outcome=Outcome.DEGRADED, text=f"{SLOW.capitalize()}, then ask for the size first asked: {{run --upgrade}}"),

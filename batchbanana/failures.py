@@ -1,4 +1,4 @@
-"""Why tasks are not made as asked for, grouped by cause: pure over what the ledger tells.
+"""Why tasks are not made as asked for, grouped by cause: pure over what ledger and spool tell.
 
 A cause is what would be mended in one go: the same outcome, the same kind of last attempt, the same HTTP status, and
 the same words once everything that changes from task to task is taken out of them.
@@ -6,21 +6,25 @@ the same words once everything that changes from task to task is taken out of th
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-from batchbanana.ledger import Money, Trouble
-from batchbanana.record import usd
+from batchbanana.ledger import Trouble, Unsettled
+from batchbanana.record import BROUGHT_HOME, FETCHED, Errand
 from batchbanana.task import FailureKind, Task
 
 PENDING = "pending"
 POSSIBLY_BILLED = "possibly_billed"
+WAITING = "waiting"  # the image is paid for, but so far only its address has come
+LINK = "link"
 LOST = "lost"  # the ledger's word for an attempt that was in flight when a run died
 IMAGE = "image"
 IN_FLIGHT = "It was in flight when a run ended"
 MOST_WORDINGS = 12  # groups that differ in words alone; a server that words every answer anew must not make thousands
 SIGNIFICANT = 10  # words of a server's sentence; what comes after them is mostly advice and addresses
 PROMPT_SHOWN = 80  # characters
+HOSTS_SHOWN = 3
 
 # Of these the model's own words are quoted, which are new in every answer; else the server's, which tell causes apart.
 MODELS_OWN = {str(FailureKind.REFUSED), str(FailureKind.NO_IMAGE)}
@@ -29,7 +33,7 @@ QUOTED = re.compile(r'"[^"]*"|“[^”]*”|`[^`]*`|(?<!\w)\'[^\']*\'(?!\w)')
 SERVERS_WORDS = re.compile(r':? ?"(.*)"', re.DOTALL)  # from the first to the last quotation mark: it may quote in turn
 NAME = re.compile(r"\S*[\d/\\.@=][^\s,;:)]*\w\S*|\S*\d\S*")  # numbers, paths, addresses, ids
 SEVERAL = re.compile(r"…(?:\W*…)+")
-ASIDES = ("brought home after", "fetched after")  # remarks on how an image came, not on what is wrong with it
+ASIDES = (BROUGHT_HOME, FETCHED)  # remarks on how an image came, not on what is wrong with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +41,8 @@ class Cause:
     """What tells one group from another.
 
     Attributes:
-        outcome: of the tasks, or `pending`, or `possibly_billed`.
-        kind: of the last attempt: a failure kind, `lost`, `aside`, or `image` where there is one.
+        outcome: of the tasks, or `pending`, `possibly_billed` or `waiting`.
+        kind: of the last attempt: a failure kind, `lost`, `aside`, `image` where there is one, or `link` to one.
         status: of HTTP; None where there was no answer or it does not matter.
         words: what is said of it, without numbers, names and quotations.
     """
@@ -88,15 +92,15 @@ class Group:
     """Tasks that share a cause.
 
     Attributes:
-        count: of tasks; of attempts in the group of those that may have been billed.
-        worst_usd: what these attempts have cost at worst; None for tasks.
+        count: of tasks; of attempts in a group of those that may have been billed.
+        worst: micro-dollars that these attempts have cost at worst; 0 for tasks.
         unpriced: of these attempts, at an unknown price.
     """
 
     cause: Cause
     example: Example
-    count: int = 1
-    worst_usd: float | None = None
+    count: int = 0
+    worst: int = 0
     unpriced: int = 0
 
 
@@ -120,41 +124,87 @@ def group(troubles: Iterable[Trouble], is_planned: Callable[[str], bool] = lambd
         troubles: tasks that are not made as asked for.
         is_planned: whether the manifest still has the task of a key.
     """
-    groups: dict[Cause, Group] = {}
-    wordings: Counter[tuple[str, str, int | None]] = Counter()
-    found = Causes()
+    groups = _Groups()
+    left_out = 0
     for trouble in troubles:
-        if not is_planned(trouble.key):
-            found.left_out += 1
-            continue
-        cause = cause_of(trouble)
-        alike = (cause.outcome, cause.kind, cause.status)
-        if cause not in groups and wordings[alike] >= MOST_WORDINGS:
-            cause = Cause(outcome=cause.outcome, kind=cause.kind, status=cause.status)
-        if cause in groups:
-            groups[cause].count += 1
+        if is_planned(trouble.key):
+            groups.add(cause_of(trouble), trouble)
         else:
-            wordings[alike] += 1
-            groups[cause] = Group(cause=cause, example=Example.of(trouble))
-    found.groups = sorted(groups.values(), key=lambda one: -one.count)
-    return found
+            left_out += 1
+    return Causes(groups=groups.largest_first(), left_out=left_out)
 
 
-def possibly_billed(money: Money, last: tuple[str, str | None]) -> Group:
-    """Make the group of the attempts that may have been billed.
+def possibly_billed(attempts: Iterable[tuple[Trouble, int | None]]) -> list[Group]:
+    """Group the attempts that may have been billed.
 
     Args:
-        money: of the job, with at least one such attempt.
-        last: key and message of the newest of them.
+        attempts: each with its micro-dollars at worst, None where the price is unknown.
     """
-    key, message = last
-    return Group(
-        cause=Cause(outcome=POSSIBLY_BILLED, kind=POSSIBLY_BILLED),
-        example=Example(key=key, text=message or IN_FLIGHT),
-        count=money.possible_count,
-        worst_usd=usd(money.possible),
-        unpriced=money.possible_unpriced,
+    groups = _Groups()
+    for trouble, price in attempts:
+        one = groups.add(replace(cause_of(trouble), outcome=POSSIBLY_BILLED), trouble)
+        one.worst += price or 0
+        one.unpriced += price is None
+    return groups.largest_first()
+
+
+class _Groups:
+    """Groups by cause that are being filled."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Cause, Group] = {}
+        self._wordings: Counter[Cause] = Counter()
+
+    def add(self, cause: Cause, trouble: Trouble) -> Group:
+        """Count one more and give its group; where there are too many wordings, one that is common to the rest."""
+        wordless = replace(cause, words="")
+        if cause not in self._groups and self._wordings[wordless] >= MOST_WORDINGS:
+            cause = wordless
+        if cause not in self._groups:
+            self._wordings[wordless] += 1
+            self._groups[cause] = Group(cause=cause, example=Example.of(trouble))
+        group = self._groups[cause]
+        group.count += 1
+        return group
+
+    def largest_first(self) -> list[Group]:
+        """Give the groups in the order in which they are told."""
+        return sorted(self._groups.values(), key=lambda one: -one.count)
+
+
+def waiting(held: Sequence[tuple[Unsettled, str]]) -> Group:
+    """Make the group of the images that are paid for and still to be fetched.
+
+    Args:
+        held: their attempts, at least one, and the address of each; of an address only the host is told.
+    """
+    first, _ = held[0]
+    errand = Errand.from_json(first.errand)
+    hosts = list(dict.fromkeys(_host(url) for _, url in held))
+    more = f" and {len(hosts) - HOSTS_SHOWN} more hosts" if len(hosts) > HOSTS_SHOWN else ""
+    example = Example(
+        key=errand.key,
+        text=f"{', '.join(hosts[:HOSTS_SHOWN])}{more}; the first is noted in {note_of(first.id)}",
+        job=errand.job,
+        prompt=errand.prompt,
+        variables=errand.variables,
     )
+    return Group(cause=Cause(outcome=WAITING, kind=LINK), example=example, count=len(held))
+
+
+def note_of(attempt: int | str) -> str:
+    """Name the file, below the job directory, that says where an attempt's image is to be fetched."""
+    return f".batchbanana/spool/{attempt}.0.link"
+
+
+def _host(url: str) -> str:
+    """Name an address's host alone: what follows it may hold a signature."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    shown = "".join(char for char in host or "" if char.isprintable())[:100]
+    return shown or "an address without a host"
 
 
 def cause_of(trouble: Trouble) -> Cause:

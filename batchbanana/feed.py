@@ -230,7 +230,7 @@ class Feed:
             self._skipped(len(block) - (len(self._fresh) - before))
 
     def _wants(self, task: Task, known: Known) -> bool:
-        is_final = differs_for_good(task.on_mismatch, known.outcome, known.differed)
+        is_final = known.is_final or differs_for_good(task.on_mismatch, known.outcome, known.differed)
         if known.outcome is not None and known.outcome not in self._selection.retry and is_final:
             return False
         if self._left == 0 or not self._selection.accepts(task, known.outcome):

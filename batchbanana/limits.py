@@ -172,7 +172,8 @@ class Concurrency:
 
     def succeed(self, seconds: float) -> None:
         """Note an image; a full round of them while half is in use earns one more slot."""
-        self._latencies.append(seconds)
+        if seconds:  # 0: an image was made, but how long that took is not known
+            self._latencies.append(seconds)
         self._round += 1
         if self._round >= self.allowed and 2 * self.in_flight >= self.allowed:
             self._round = 0

@@ -16,9 +16,11 @@ SERVER_ERRORS_ALONE = 3  # while other tasks pass, the fault is this task's
 MAX_LOST = 10  # in flight at ten kills: this task may be what kills us
 INVALID_FROM_START = 10  # all of the first answers invalid: the manifest is wrong, not the tasks
 INVALID_IN_A_ROW = 50
+UNFETCHED_IN_A_ROW = 5  # images that were paid for and nobody could fetch: the next would be bought in vain as well
 INTERNAL_SAME = 3
 MISMATCH_RETRIES = 2  # as often as an answer without an image: what a relay cannot make, it will not make at the tenth
 LONGEST_HINT = 3600.0  # seconds; asked to wait longer, a run pauses and says when to come back
+SHORTEST_HINT = 1.0  # seconds; doubled with each failure of a task, for servers that ask for no pause and mean one
 GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later
 
 
@@ -169,10 +171,12 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
 def _again(failure: Failure, after: History) -> Retry | Stop:
     if failure.hint is not None and failure.hint > LONGEST_HINT:
         return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)
-    if failure.hint is not None:
-        return Retry(floor=failure.hint, spread=failure.hint * GATE_SPREAD)
     first, longest = BACKOFF[failure.kind]
-    ceiling = min(longest, first * 2 ** min(after.in_a_row - 1, 16))  # 2^16 seconds is past every cap
+    doubled = 2 ** min(after.in_a_row - 1, 16)  # 2^16 seconds is past every cap
+    if failure.hint is not None:
+        floor = max(failure.hint, min(longest, SHORTEST_HINT * doubled))
+        return Retry(floor=floor, spread=floor * GATE_SPREAD)
+    ceiling = min(longest, first * doubled)
     # A pause that all share must last: it has a floor. One task's own wait is spread over the whole range.
     shared = failure.kind is FailureKind.RATE_LIMITED
     return Retry(floor=ceiling, spread=ceiling * GATE_SPREAD) if shared else Retry(floor=0, spread=ceiling)
@@ -205,6 +209,7 @@ class Streaks:
         self._answers = 0
         self._invalid_from_start = 0
         self._invalid_in_a_row = 0
+        self._unfetched = 0
         self._signature = ""
         self._internal: dict[str, int] = {}
 
@@ -214,7 +219,10 @@ class Streaks:
             return self._count_internal(failure)
         if failure is not None and failure.kind in {FailureKind.NOT_SENT, FailureKind.REFERENCE, FailureKind.DISK}:
             return None  # no answer at all
+        if failure is not None and failure.kind is FailureKind.DOWNLOAD:
+            return self._count_unfetched(failure)
         if failure is None or failure.kind is not FailureKind.INVALID:
+            self._unfetched = 0 if failure is None else self._unfetched
             self._answers += 1
             self._invalid_in_a_row = 0
             return None
@@ -225,6 +233,16 @@ class Streaks:
         if count < INTERNAL_SAME:
             return None
         return Stop(exit_code=Exit.UNEXPECTED, reason=f"The same internal error came {count} times: {failure.message}")
+
+    def _count_unfetched(self, failure: Failure) -> Stop | None:
+        self._answers += 1
+        self._unfetched += 1
+        if self._unfetched < UNFETCHED_IN_A_ROW:
+            return None
+        reason = (
+            f"{self._unfetched} images in a row were paid for and could not be fetched. The last: {failure.message}"
+        )
+        return Stop(exit_code=Exit.PERSON, reason=reason)
 
     def _count_invalid(self, failure: Failure) -> Stop | None:
         self._answers += 1

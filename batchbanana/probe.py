@@ -11,8 +11,8 @@ from batchbanana.feed import BLOCK, Selection
 from batchbanana.images import ratio_fits
 from batchbanana.ledger import Known, Store, deed
 from batchbanana.matrix import Matrix
-from batchbanana.policy import MISMATCH_RETRIES, worst_case
-from batchbanana.task import OnMismatch, Task
+from batchbanana.survey import Survey
+from batchbanana.task import Task
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,17 +91,13 @@ def selection(specimens: list[Specimen]) -> Selection:
     return Selection(accepts=lambda task, outcome: task.key in keys and outcome is None, limit=len(keys))
 
 
-def price(specimens: list[Specimen]) -> tuple[int, int, int]:
-    """Give the micro-dollars of the missing ones: expected, at worst; and how many have no known price."""
-    low = high = unknown = 0
+def price(specimens: list[Specimen]) -> Survey:
+    """Count and price the missing ones as the plan does it."""
+    found = Survey()
     for specimen in specimens:
         if specimen.is_missing:
-            task = specimen.task
-            again = MISMATCH_RETRIES if task.on_mismatch is OnMismatch.RETRY else 0
-            low += task.rungs[0].price or 0
-            high += sum(rung.price or 0 for rung in worst_case(task.rungs)) + again * (task.rungs[0].price or 0)
-            unknown += task.rungs[0].price is None
-    return low, high, unknown
+            found.add(specimen.task, specimen.known)
+    return found
 
 
 def rows(specimens: list[Specimen], store: Store | None, ratios: list[str]) -> list[Row]:

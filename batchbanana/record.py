@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from batchbanana.images import size_class
 from batchbanana.task import OnMismatch, Outcome, Picture, Rung, Task
 
+BROUGHT_HOME = "brought home after an interrupted run"  # remarks in `note` that tell of no difference
+FETCHED = "fetched by a later run"
 MICRO = 1_000_000  # money is counted in whole millionths of a dollar, so sums never drift
 
 

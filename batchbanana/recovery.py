@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, to_thread
 from batchbanana.engines.links import Fetcher
 from batchbanana.images import ImageError, Inspector
 from batchbanana.ledger import Ending, Ledger, Settlement, Unsettled
-from batchbanana.record import Errand, failure_record
+from batchbanana.record import BROUGHT_HOME, FETCHED, Errand, failure_record
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.spool import Linked, Ready, Spool
 from batchbanana.task import Billed, Failure, FailureKind, Held, Outcome, Rung, StoredImage
@@ -115,7 +115,8 @@ class _Recovery:
     async def _put_away(self, file: Ready) -> str | None:
         """Drop a file that the ledger already knew when its run died; one it does not know is somebody's paid image."""
         if await self._ledger.do(lambda store: store.is_aside(file.attempt)):
-            await to_thread.run_sync(self._spool.keep_aside, file.path, f"images/{file.path.name}")
+            name = f"images/{file.attempt}.{file.rank}{await to_thread.run_sync(_ending, file)}"
+            await to_thread.run_sync(self._spool.keep_aside, file.path, name)
             return None
         sha256 = file.sha256 if file.rank == 0 else None
         if await self._ledger.do(lambda store: store.has_image(file.attempt, sha256)):
@@ -131,7 +132,7 @@ class _Recovery:
     async def _adopt(self, attempt: Unsettled, files: Sequence[Ready]) -> None:
         try:
             images = [await to_thread.run_sync(_look, file) for file in files]
-            await self._put(attempt, images, "brought home after an interrupted run")
+            await self._put(attempt, images, BROUGHT_HOME)
         except (ConflictError, ImageError) as problem:
             self._stick(attempt, f"{files[0].path}: {problem}")
 
@@ -211,7 +212,7 @@ class _Recovery:
             await to_thread.run_sync(self._spool.forget, self._notes[attempt.id].path)
         else:
             try:
-                await self._put(attempt, [result], "fetched by a later run")
+                await self._put(attempt, [result], FETCHED)
             except ConflictError as problem:
                 self._stick(attempt, f"{result.path}: {problem}")
 
@@ -245,6 +246,13 @@ def _given_up(note: Linked, held: Held) -> Failure | None:
         return None
     message = f"{held.reason}; it was tried for {days:.0f} days, so `--retry failed` buys it again"
     return Failure(kind=FailureKind.DOWNLOAD, message=message, billed=note.billed, signature="given up")
+
+
+def _ending(ready: Ready) -> str:
+    try:
+        return _look(ready).picture.ending
+    except ImageError:
+        return ""
 
 
 def _look(ready: Ready) -> StoredImage:

@@ -192,6 +192,7 @@ class Runner:
                     self._hold(work, result)
                 else:
                     await self._follow(work, attempt, result)
+                    await worker.settled()
         except anyio.get_cancelled_exc_class():
             if not worker.holds:
                 with anyio.CancelScope(shield=True):
@@ -203,8 +204,11 @@ class Runner:
     def _hold(self, work: Work, held: Held) -> None:
         """Leave an attempt open, whose image is paid for: the next run brings it home before it buys anything."""
         self._feed.finish(work, None)
-        self.trouble = self.trouble or Stop(exit_code=Exit.PAUSED, reason=f"{held.reason}; run again to fetch it")
+        self._note(Stop(exit_code=Exit.PAUSED, reason=f"{held.reason}; run again to fetch it"))
         self._warn_once(held.reason)
+        unfetched = Failure(kind=FailureKind.DOWNLOAD, message=held.reason)
+        if (streak := self._streaks.observe(unfetched)) is not None:
+            self.stop(streak)
 
     async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure | Held:
         try:
@@ -275,12 +279,17 @@ class Runner:
                 self._feed.again(work, 0.0 if gate else wait)
             case SetModelAside(reason=reason):
                 self._aside.add(work.task.model)
-                self.trouble = self.trouble or Stop(exit_code=Exit.PERSON, reason=reason)
+                self._note(Stop(exit_code=Exit.PERSON, reason=reason))
                 self._warn_once(reason)
                 self._feed.finish(work, None)
             case Stop():
                 self._feed.finish(work, None)
                 self.stop(_with_time(decision, failure.kind))
+
+    def _note(self, trouble: Stop) -> None:
+        """Remember what gives the run its exit code: what needs a person goes before what passes by itself."""
+        if self.trouble is None or self.trouble.exit_code is Exit.PAUSED:
+            self.trouble = trouble
 
     def _end(self, work: Work, end: GiveUp) -> None:
         # An image of an earlier run stays what it is when asking for a better one fails.

@@ -50,7 +50,8 @@ class Survey:
         """Count one more task."""
         self.tally.add(known.outcome)
         self.by_job[task.job] += 1
-        if known.outcome is None or not differs_for_good(task.on_mismatch, known.outcome, known.differed):
+        is_final = known.is_final or differs_for_good(task.on_mismatch, known.outcome, known.differed)
+        if known.outcome is None or not is_final:
             self.pending[task.job] += 1
             rungs = task.rungs if known.file is None else task.rungs[:1]
             self._price(rungs, images_at_worst(task.on_mismatch, known.differed))

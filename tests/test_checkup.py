@@ -1,16 +1,18 @@
 """The checks of `doctor` one by one, where no program need be run."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
-from batchbanana.checkup import State, far, near
+from batchbanana.checkup import Check, State, far, near
 from batchbanana.manifest import ProviderSettings
+from batchbanana.matrix import load
 from batchbanana.transport import Answer, End, Endpoint
 from tests.support.clinic import UNSET
-from tests.support.program import KEY
+from tests.support.program import KEY, Job, manifest
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_it_tells_which_header_bears_the_key(settings: dict[str, str], url: str,
 def test_a_certificate_that_is_not_trusted_is_bad_and_says_what_helps() -> None:
     served = Endpoint.build("https://relay.example.com", None, KEY)
     answer = Answer(end=End.TLS, problem="the server's certificate is not trusted")
-    [check] = far.check_answer(served, answer, ["m"])
+    [check] = far.check_answer(served, answer, {"m": ["m"]})
     assert (check.state, check.exit_code) == ("bad", 12)
     assert "SSL_CERT_FILE" in check.text
 
@@ -112,7 +114,7 @@ def test_it_tells_which_proxy_stands_between_without_its_password(
 )
 def test_what_the_service_answers_is_told_as_what_it_means(status: int, body: bytes, state: str, words: str) -> None:
     served = Endpoint.build("https://relay.example.com", None, KEY)
-    [check] = far.check_answer(served, Answer(end=End.WHOLE, status=status, body=body), ["m"])
+    [check] = far.check_answer(served, Answer(end=End.WHOLE, status=status, body=body), {"m": ["m"]})
     assert (check.state, check.exit_code) == (state, 12 if state == "bad" else 0)
     assert words in check.text
 
@@ -120,8 +122,65 @@ def test_what_the_service_answers_is_told_as_what_it_means(status: int, body: by
 def test_a_list_that_breaks_off_is_bad() -> None:
     served = Endpoint.build("https://relay.example.com", None, KEY)
     answer = Answer(end=End.BROKEN, status=200, problem="the connection broke in the answer")
-    [check] = far.check_answer(served, answer, ["m"])
+    [check] = far.check_answer(served, answer, {"m": ["m"]})
     assert check.state is State.BAD
+
+
+def about(asked: list[str], body: object, url: str = "https://relay.example.com") -> Check:
+    """What the last check says of one model that is asked for by these names, the first of which is its id."""
+    answer = Answer(end=End.WHOLE, status=200, body=json.dumps(body).encode())
+    return far.check_answer(Endpoint.build(url, None, KEY), answer, {"m": asked})[-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "code"),
+    [
+        ("https://generativelanguage.googleapis.com", "bad", 12),
+        ("https://relay.example.com", "warn", 0),
+        ("http://127.0.0.1:1", "warn", 0),
+    ],
+)
+def test_a_model_that_is_not_listed_is_bad_at_google_alone(url: str, state: str, code: int) -> None:
+    check = about(["m"], {"models": [{"name": "models/another"}]}, url)
+    assert (check.state, check.exit_code) == (state, code)
+    assert check.text.startswith("is not in the")
+
+
+@pytest.mark.parametrize(
+    "entry", [{"id": None, "name": "m"}, {"id": "", "name": "google/m"}, {"id": 7, "name": "m"}, {"id": "M"}]
+)
+def test_an_entry_without_an_id_is_known_by_its_name(entry: dict[str, object]) -> None:
+    assert about(["m"], {"data": [entry]}).text == "is listed"
+
+
+@pytest.mark.parametrize("entries", [[], [{}], [{"id": None, "name": None}], ["m"]])
+def test_a_list_that_names_nothing_does_not_say_and_accuses_nobody(entries: list[object]) -> None:
+    check = about(["m"], {"models": entries}, "https://generativelanguage.googleapis.com")
+    assert (check.name, check.state) == ("service", "warn")
+    assert "names none; only --probe can tell" in check.text
+
+
+def test_a_model_is_looked_for_by_the_names_on_the_wire() -> None:
+    listed = {"data": [{"id": "m-2k"}, {"id": "m-16x9-2k"}]}
+    assert about(["m-2k", "m-16x9-2k"], listed).text == "is listed as m-2k, m-16x9-2k"
+    check = about(["m", "m-2k", "m-4k", "m-1x4", "m-4x1", "m-1x8"], listed)
+    assert check.state is State.WARN
+    assert check.text.startswith("is asked for as m, m-4k, m-1x4 and 2 more, which is not in the list")
+
+
+def test_the_names_on_the_wire_are_those_that_the_plan_asks_for(tmp_path: Path) -> None:
+    def names(**asked: object) -> dict[str, list[str]]:
+        job = Job(tmp_path, "", manifest(2, model=["gemini-3-pro-image", "mine"], **asked))
+        return far.names_asked(load(job.manifest), Endpoint.build("https://relay.example.com", None, KEY))
+
+    sizes = {"resolution": ["1K", "2K"], "ratio": ["1:1", "16:9"]}
+    spoken = {"format": "openai", "dialect": "suffix"}
+    written = ["", "-2k", "-16x9", "-16x9-2k"]
+    assert {model: sorted(told) for model, told in names(provider=spoken, **sizes).items()} == {
+        model: sorted(f"{model}{word}" for word in written) for model in ("gemini-3-pro-image", "mine")
+    }
+    assert names(provider={"format": "openai", "dialect": "image_config"}, **sizes) == names(**sizes)
+    assert names(**sizes) == {"gemini-3-pro-image": ["gemini-3-pro-image"], "mine": ["mine"]}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from batchbanana.policy import (
     verdict,
     worst_case,
 )
-from batchbanana.task import Failure, FailureKind, Outcome
+from batchbanana.task import Billed, Failure, FailureKind, Outcome
 from tests.support.build import rung
 
 LADDER = (rung("4K", price=240_000), rung("2K", price=134_000))
@@ -188,3 +188,25 @@ def test_the_same_internal_error_three_times_stops_the_run() -> None:
     streaks = Streaks()
     fault = failure(FailureKind.INTERNAL, signature="KeyError in judge")
     assert [streaks.observe(fault) is None for _ in range(3)] == [True, True, False]
+
+
+def test_a_hint_of_no_time_at_all_is_not_taken_at_its_word_for_ever() -> None:
+    floors = []
+    for n in range(1, 12):
+        step = follow(FailureKind.RATE_LIMITED, n, hint=0.0)
+        assert isinstance(step, Retry)
+        floors.append(step.floor)
+    assert floors[:4] == [1, 2, 4, 8]
+    assert max(floors) == 120
+
+
+def test_images_that_nobody_can_fetch_stop_the_run_before_the_whole_job_is_bought() -> None:
+    streaks = Streaks()
+    lost = Failure(kind=FailureKind.DOWNLOAD, message="it answers with status 403", billed=Billed.YES)
+    assert [streaks.observe(lost) for _ in range(4)] == [None] * 4
+    assert streaks.observe(None) is None
+    assert [streaks.observe(lost) for _ in range(4)] == [None] * 4
+    stop = streaks.observe(lost)
+    assert stop is not None
+    assert stop.exit_code is Exit.PERSON
+    assert "5 images in a row were paid for and could not be fetched" in stop.reason

@@ -13,7 +13,7 @@ from batchbanana.checkup import far, near
 from batchbanana.checkup.check import Check, State, bad, exit_code, ok, warn
 from batchbanana.errors import BatchError, Exit, NeedsPersonError
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Store
+from batchbanana.ledger import Money, Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.service import endpoint
@@ -82,14 +82,10 @@ def _far(subject: Subject) -> list[Check]:
         answer = anyio.run(far.ask, served, settings)
     except NeedsPersonError as error:
         return [*checks, bad(far.SERVICE, str(error), Exit.PERSON)]
-    checks += far.check_answer(served, answer, _models(subject.matrix))
+    checks += far.check_answer(served, answer, far.names_asked(subject.matrix, served))
     if answer.status is not None:
         checks.append(far.check_clock(answer, datetime.fromtimestamp(time.time(), UTC)))
     return checks
-
-
-def _models(matrix: Matrix) -> list[str]:
-    return list(dict.fromkeys(model for job in matrix.jobs for model in job.models))
 
 
 def _near(subject: Subject) -> list[Check]:
@@ -99,7 +95,7 @@ def _near(subject: Subject) -> list[Check]:
     store = _readable(job)
     with closing(store) if store is not None else nullcontext():
         found = survey(matrix, store)
-        spent = store.money.settled + store.money.possible if store is not None else 0
+        spent = store.money if store is not None else Money()
     checks = [
         near.check_disk(subject.folder, near.room_needed(matrix, found.pending)),
         near.check_file_system(subject.folder),

@@ -1,7 +1,8 @@
 """The way to the service: address, key, proxy, certificates, what it answers, and its clock."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -11,10 +12,11 @@ from urllib.request import getproxies, proxy_bypass
 from batchbanana.checkup.check import Check, bad, ok, warn
 from batchbanana.errors import Exit, NeedsPersonError
 from batchbanana.manifest import ProviderSettings
+from batchbanana.matrix import Matrix
 from batchbanana.providers.errors import classify
 from batchbanana.record import span
-from batchbanana.service import KEY_VARIABLES, endpoint, find_key
-from batchbanana.task import FailureKind
+from batchbanana.service import KEY_VARIABLES, endpoint, find_key, provider
+from batchbanana.task import Attempt, FailureKind
 from batchbanana.transport import Answer, End, Endpoint, Lanes, is_google
 from batchbanana.transport.endpoint import LOOPBACK
 
@@ -29,6 +31,7 @@ PASSING = {
     FailureKind.TIMEOUT,
     FailureKind.DAY_QUOTA,
 }
+NAMES_SHOWN = 3  # of a model that is asked for by several
 SERVICE = "service"
 
 
@@ -136,8 +139,23 @@ def _list_path(served: Endpoint, settings: ProviderSettings) -> str:
     return "/v1beta/models?pageSize=1000"  # a page is 50 otherwise
 
 
-def check_answer(served: Endpoint, answer: Answer, models: Iterable[str]) -> list[Check]:
-    """Say what the answer to `ask` means for the service and for each of the models."""
+def names_asked(matrix: Matrix, served: Endpoint) -> dict[str, list[str]]:
+    """Give the names by which requests ask for each model of a plan; one dialect says ratio and size in them."""
+    settings = matrix.manifest.provider
+    if settings.dialect != "suffix":
+        return {model: [model] for job in matrix.jobs for model in job.models}
+    examples = {(task.model, task.ratio, task.resolution): task for task in matrix}
+    speaks = provider(settings, matrix.registry, served)
+    names: dict[str, list[str]] = {}
+    for task in examples.values():  # the provider alone knows how it writes a name, so it is taken from its request
+        attempt = Attempt(id=0, task=replace(task, references=(), extra={}), rung=task.rungs[0])
+        body = b"".join(part for part in speaks.request(attempt).body if isinstance(part, bytes))
+        names.setdefault(task.model, []).append(json.loads(body)["model"])
+    return {model: list(dict.fromkeys(written)) for model, written in names.items()}
+
+
+def check_answer(served: Endpoint, answer: Answer, models: Mapping[str, Sequence[str]]) -> list[Check]:
+    """Say what the answer to `ask` means for the service and for each of the models, as `names_asked` gives them."""
     if answer.end is End.TLS:
         remedy = "check base_url, or set SSL_CERT_FILE to your network's CA file"
         return [bad(SERVICE, f"{served.host}: {answer.problem}; {remedy}", Exit.PERSON)]
@@ -152,9 +170,11 @@ def check_answer(served: Endpoint, answer: Answer, models: Iterable[str]) -> lis
     if listed is None:
         return [_silent("what it answers is no list of models")]
     names, whole = listed
+    if not names:
+        return [_silent("its list of models names none")]
     answered = ok(SERVICE, f"{served.host} answers and lists {len(names)} models")
-    whole = whole and (is_google(served.host) or served.host in LOOPBACK)  # a relay may serve more than it lists
-    return [answered, *(_check_model(model, names, whole=whole) for model in models)]
+    whole = whole and is_google(served.host)  # any other may serve more than it lists
+    return [answered, *(_check_model(model, asked, names, whole=whole) for model, asked in models.items())]
 
 
 def _silent(why: str) -> Check:
@@ -181,22 +201,33 @@ def read_list(body: bytes) -> tuple[frozenset[str], bool] | None:
     entries = document.get("models", document.get("data"))
     if not isinstance(entries, list):
         return None
-    # OpenRouter's list has both: an id for the wire and a name for people.
-    told = [entry.get("id", entry.get("name")) for entry in entries if isinstance(entry, dict)]
-    return frozenset(_bare(name) for name in told if isinstance(name, str)), not document.get("nextPageToken")
+    told = (_name(entry) for entry in entries if isinstance(entry, dict))
+    return frozenset(_bare(name) for name in told if name), not document.get("nextPageToken")
+
+
+def _name(entry: Mapping[str, object]) -> str | None:
+    """Read a model's name: OpenRouter's list has an id for the wire and a name for people, others only one of them."""
+    return next((name for name in (entry.get("id"), entry.get("name")) if isinstance(name, str) and name), None)
 
 
 def _bare(name: str) -> str:
     return name.removeprefix("models/").removeprefix("google/").casefold()
 
 
-def _check_model(model: str, names: frozenset[str], *, whole: bool) -> Check:
+def _check_model(model: str, asked: Sequence[str], listed: frozenset[str], *, whole: bool) -> Check:
     name = f"model {model}"
-    if _bare(model) in names:
-        return ok(name, "is listed")
+    missing = [written for written in asked if _bare(written) not in listed]
+    if not missing:
+        return ok(name, "is listed" if asked == [model] else f"is listed as {_some(asked)}")
+    told = "is not in" if missing == [model] else f"is asked for as {_some(missing)}, which is not in"
     if not whole:
-        return warn(name, "is not in the list, which may not be all; --probe tells whether it is served")
-    return bad(name, "is not in the service's list; choose another `model`, or another `base_url`", Exit.PERSON)
+        return warn(name, f"{told} the list, which may not be all; --probe tells whether it is served")
+    return bad(name, f"{told} the service's list; choose another `model`, or another `base_url`", Exit.PERSON)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def check_clock(answer: Answer, now: datetime) -> Check:

@@ -14,7 +14,7 @@ from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
 from batchbanana.estimate import unpriced
 from batchbanana.job import NETWORK, JobDirectory, file_system
-from batchbanana.ledger import Store
+from batchbanana.ledger import Money, Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
@@ -133,8 +133,8 @@ def _describe(job: JobDirectory, store: Store, *, is_rehearsal: bool | None) -> 
     return ok("ledger", text)
 
 
-def check_money(matrix: Matrix, limits: LimitSettings, found: Survey, spent: int) -> Check:
-    """Compare the price of what is missing with the cap; `spent` in micro-dollars, over all runs."""
+def check_money(matrix: Matrix, limits: LimitSettings, found: Survey, spent: Money) -> Check:
+    """Compare the price of what is missing with the cap, which counts what is spent, possibly spent and reserved."""
     try:
         check_prices(matrix, limits)
     except UsageError as error:
@@ -144,10 +144,11 @@ def check_money(matrix: Matrix, limits: LimitSettings, found: Survey, spent: int
     text = f"{found.missing} images are missing, for ${usd(found.low):.2f}, at worst ${usd(found.high):.2f}"
     if limits.max_cost is None:
         return ok("money", f"{text}; no max_cost is set")
-    cap = f"max_cost is ${usd(limits.max_cost):.2f}"
-    if spent + found.low > limits.max_cost:
-        return warn("money", f"{text}, but {cap} and ${usd(spent):.2f} is spent: a run stops there; raise it")
-    return ok("money", f"{text}; {cap}, ${usd(spent):.2f} is spent")
+    taken = spent.settled + spent.possible + spent.reserved
+    cap, used = f"max_cost is ${usd(limits.max_cost):.2f}", f"${usd(taken):.2f} is spent or reserved"
+    if taken + found.low > limits.max_cost:
+        return warn("money", f"{text}, but {cap} and {used}: a run stops there; raise it")
+    return ok("money", f"{text}; {cap}, {used}")
 
 
 def check_limits(limits: LimitSettings, found: Survey) -> Check:

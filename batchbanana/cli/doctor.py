@@ -140,12 +140,11 @@ def _probe(matrix: Matrix, folder: Path, sandbox: Endpoint | None, base_url: str
 
 def _announce(specimens: list[probe.Specimen], folder: Path, *, asks: bool) -> None:
     """Say what is going to be bought, and ask a person at a terminal."""
-    count = sum(specimen.is_missing for specimen in specimens)
-    low, high, unknown = probe.price(specimens)
-    unpriced = f"; no price is known for {unknown} of them" if unknown else ""
+    found = probe.price(specimens)
+    unpriced = f"; no price is known for {found.unpriced} of them" if found.unpriced else ""
     options.say(
-        f"The probe makes {count} of the job's images in {folder}, for ${usd(low):.2f}, "
-        f"at worst ${usd(high):.2f} if requests time out and are billed{unpriced}"
+        f"The probe makes {found.missing} of the job's images in {folder}, for ${usd(found.low):.2f}, "
+        f"at worst ${usd(found.high):.2f} if all goes wrong that can{unpriced}"
     )
     if asks and sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm("Go?", err=True):
         raise UsageError("Nothing was sent; --yes goes without asking")

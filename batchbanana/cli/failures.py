@@ -1,7 +1,8 @@
 """`batchbanana failures`."""
 
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,11 +10,23 @@ import click
 
 from batchbanana.advice import Commands, advise
 from batchbanana.cli import options
-from batchbanana.cli.common import load_matrix, manifest_of, read_ledger
+from batchbanana.cli.common import read_ledger
+from batchbanana.cli.target import Named, find
 from batchbanana.errors import Exit
-from batchbanana.failures import PROMPT_SHOWN, Causes, Group, group, possibly_billed
-from batchbanana.ledger import Store, last_unanswered, troubles
+from batchbanana.failures import (
+    POSSIBLY_BILLED,
+    PROMPT_SHOWN,
+    WAITING,
+    Causes,
+    Group,
+    group,
+    note_of,
+    possibly_billed,
+    waiting,
+)
+from batchbanana.ledger import Store, Unsettled, troubles, unclear
 from batchbanana.matrix import Matrix
+from batchbanana.record import usd
 
 
 @click.command("failures")
@@ -24,33 +37,51 @@ from batchbanana.matrix import Matrix
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(target: Path, *, output: Path | None, models: Path | None, max_tasks: int, as_json: bool) -> int:
     """Tell what is not made as asked for, grouped by cause, with what to do about each."""
-    if target.is_dir():
-        folder, manifest = target, manifest_of(target)
-        matrix = load_matrix(manifest, max_tasks, models) if manifest.is_file() else None
-    else:
-        matrix = load_matrix(target, max_tasks, models)
-        folder, manifest = options.folder(matrix.manifest.name, output), target
+    job = find(Named(command="failures", target=target, output=output, max_tasks=max_tasks, models=models))
+    folder, matrix = job.folder, job.matrix
     with read_ledger(folder) as store:
-        causes = _causes(store, matrix) if store is not None else Causes()
+        causes = _causes(store, matrix, folder) if store is not None else Causes()
     usual = matrix is not None and folder.absolute() == options.folder(matrix.manifest.name, None).absolute()
     commands = Commands(
-        target=str(manifest), output=None if usual else str(folder), models=None if models is None else str(models)
+        target=str(job.manifest), output=None if usual else str(folder), models=None if models is None else str(models)
     )
     click.echo(json.dumps(_data(causes, commands), ensure_ascii=False) if as_json else _text(causes, commands, folder))
     return Exit.MADE
 
 
-def _causes(store: Store, matrix: Matrix | None) -> Causes:
+def _causes(store: Store, matrix: Matrix | None, folder: Path) -> Causes:
     """Group the ledger's troubles; of a manifest that has changed since, only tasks that it still has."""
+    held = list(_held(store, folder))
+    fetched_first = {attempt.errand["key"] for attempt, _ in held}  # whatever was wrong before, an image waits now
     gone = _not_planned(store, matrix) if matrix is not None else frozenset()
-    causes = group(troubles(store), lambda key: _mark(key) not in gone)
+    causes = group(
+        (trouble for trouble in troubles(store) if trouble.key not in fetched_first),
+        lambda key: _mark(key) not in gone,
+    )
+    causes.groups += possibly_billed(unclear(store))
+    causes.groups += [waiting(held)] if held else []
+    causes.groups.sort(key=lambda one: -one.count)
     if matrix is not None:
         _complete(causes.groups, matrix)
-    last = last_unanswered(store)
-    if last is not None:
-        causes.groups.append(possibly_billed(store.money, last))
-        causes.groups.sort(key=lambda one: -one.count)
     return causes
+
+
+def _held(store: Store, folder: Path) -> Iterator[tuple[Unsettled, str]]:
+    """Find the open attempts whose image waits behind an address, which a note in the spool tells."""
+    for attempt in store.unsettled():
+        try:
+            note = (folder / note_of(attempt.id)).read_bytes()
+        except FileNotFoundError:  # it is in flight, or a run at work has just fetched it
+            continue
+        yield attempt, _address(note)
+
+
+def _address(note: bytes) -> str:
+    """Read an address; a note that is damaged has none, which the next run tells."""
+    try:
+        return str(json.loads(note)["url"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _not_planned(store: Store, matrix: Matrix) -> set[int]:
@@ -69,11 +100,14 @@ def _mark(key: str) -> int:
 
 def _complete(groups: Iterable[Group], matrix: Matrix) -> None:
     """Let the manifest tell what the ledger does not know of examples: it describes only tasks that have ended."""
-    bare = {one.example.key: one for one in groups if one.example.job is None}
+    bare: defaultdict[str, list[Group]] = defaultdict(list)
+    for one in groups:
+        if one.example.job is None:
+            bare[one.example.key].append(one)
     for task in matrix:
         if not bare:
             break
-        if (one := bare.pop(task.key, None)) is not None:
+        for one in bare.pop(task.key, ()):
             one.example = one.example.told_by(task)
 
 
@@ -87,7 +121,7 @@ def _data(causes: Causes, commands: Commands) -> dict[str, object]:
                 "count": one.count,
                 "what_to_do": advise(one.cause, commands),
                 "example": asdict(one.example),
-                **({} if one.worst_usd is None else {"worst_usd": one.worst_usd, "unpriced": one.unpriced}),
+                **_bill(one),
             }
             for one in causes.groups
         ],
@@ -95,11 +129,25 @@ def _data(causes: Causes, commands: Commands) -> dict[str, object]:
     }
 
 
+def _bill(one: Group) -> dict[str, object]:
+    if one.cause.outcome != POSSIBLY_BILLED:
+        return {}
+    return {"worst_usd": usd(one.worst), "unpriced": one.unpriced}
+
+
 def _text(causes: Causes, commands: Commands, folder: Path) -> str:
-    blocks = [_block(one, commands) for one in causes.groups] or [f"Nothing has failed in {folder}"]
+    blocks = [_block(one, commands) for one in causes.groups]
     if causes.left_out:
-        blocks.append(f"{causes.left_out} more are in the ledger, but no longer in the manifest")
-    return "\n\n".join(blocks)
+        blocks.append(_left_out(causes.left_out))
+    return "\n\n".join(blocks) or f"Nothing has failed in {folder}"
+
+
+def _left_out(count: int) -> str:
+    if count == 1:
+        start, whose = "1 outcome is of a task", "its"
+    else:
+        start, whose = f"{count} outcomes are of tasks", "their"
+    return f"{start} that the manifest no longer has ({whose} prompt, references or settings have changed)"
 
 
 def _block(one: Group, commands: Commands) -> str:
@@ -116,7 +164,11 @@ def _block(one: Group, commands: Commands) -> str:
 
 
 def _count(one: Group) -> str:
-    if one.worst_usd is None:
+    if one.cause.outcome == WAITING:
+        they = "1 image is paid for and waits" if one.count == 1 else f"{one.count} images are paid for and wait"
+        return f"{they} behind an address"
+    if one.cause.outcome != POSSIBLY_BILLED:
         return f"{one.count} {one.cause.outcome}"
+    attempts = "1 attempt" if one.count == 1 else f"{one.count} attempts"
     unpriced = f" and {one.unpriced} at an unknown price" if one.unpriced else ""
-    return f"{one.count} attempts that may have been billed, at most ${one.worst_usd:.2f}{unpriced}"
+    return f"{attempts} that may have been billed, at most ${usd(one.worst):.2f}{unpriced}"

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
-from batchbanana.ledger.looking_back import deed, last_unanswered, troubles
+from batchbanana.ledger.looking_back import deed, troubles, unclear
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
@@ -48,8 +48,8 @@ __all__ = [
     "Unsettled",
     "deed",
     "explained",
-    "last_unanswered",
     "troubles",
+    "unclear",
 ]
 
 MOST_A_COMMIT = 256

@@ -34,10 +34,14 @@ def troubles(store: Store) -> Iterator[Trouble]:
             )
 
 
-def last_unanswered(store: Store) -> tuple[str, str | None] | None:
-    """Give key and message of the last attempt that may have been billed; None when there was none."""
-    query = "SELECT key, message FROM attempts WHERE billed = 'unknown' ORDER BY id DESC LIMIT 1"
-    return next(((key.hex(), message) for key, message in store.rows(query)), None)
+def unclear(store: Store) -> Iterator[tuple[Trouble, int | None]]:
+    """Give every attempt that may have been billed, the newest first, and its micro-dollars at worst, if known."""
+    query = "SELECT key, result, status, message, price FROM attempts WHERE billed = 'unknown' ORDER BY id DESC"
+    for key, result, status, message, price in store.rows(query):
+        yield (
+            Trouble(key=key.hex(), outcome=None, result=result, status=status, message=message, record={}),
+            price,
+        )
 
 
 def deed(store: Store, key: str) -> Deed | None:

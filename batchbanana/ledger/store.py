@@ -189,9 +189,11 @@ class Store:
         held = self._db.execute("SELECT file FROM outcomes WHERE key = ? AND file IS NOT NULL", (key,)).fetchone()
         if held is not None and ending.file is None:
             self._db.execute("UPDATE outcomes SET attempt = ? WHERE key = ?", (ending.attempt, key))
+            self.put(f"final:{key.hex().upper()}", 1)
             return
         if held is not None:
             self.put(STALE, 1)
+            self._db.execute("DELETE FROM meta WHERE name = ?", (f"final:{key.hex().upper()}",))
         self._db.execute(
             "INSERT OR REPLACE INTO outcomes (key, outcome, attempt, file, size, sha256, record)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -234,7 +236,8 @@ class Store:
     def _lookup(self, keys: list[bytes]) -> dict[str, Known]:
         marks = ",".join("?" * len(keys))
         query = (
-            "SELECT key, outcome, file, attempt, size, iif(outcome = 'mismatch', record, NULL)"  # noqa: S608 -- only question marks are put in
+            "SELECT key, outcome, file, attempt, size, iif(outcome = 'mismatch', record, NULL),"  # noqa: S608 -- only question marks are put in
+            " iif(outcome = 'mismatch', (SELECT 1 FROM meta WHERE name = 'final:' || hex(key)), NULL)"
             f" FROM outcomes WHERE key IN ({marks})"
         )
         ended = {row[0]: row[1:] for row in self._db.execute(query, keys)}
@@ -250,6 +253,7 @@ class Store:
                 size=ended[key][3] if key in ended else None,
                 results=tuple(results.get(key, ())),
                 differed=json.loads(ended[key][4]).get("differed", 1) if key in ended and ended[key][4] else 0,
+                is_final=key in ended and bool(ended[key][5]),
             )
             for key in ended.keys() | results.keys()
         }

@@ -51,6 +51,7 @@ class Known:
         file: of the image, relative to the job directory, with `size` bytes.
         results: how its attempts without an image ended, in order; only those after the outcome.
         differed: of a `mismatch`: how many images of the task were not what was asked.
+        is_final: of a `mismatch`: asking again has ended without an image.
     """
 
     outcome: Outcome | None = None
@@ -58,6 +59,7 @@ class Known:
     size: int | None = None
     results: tuple[str, ...] = ()
     differed: int = 0
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

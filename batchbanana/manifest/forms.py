@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 def model_problem(text: str) -> str | None:
     """Say why a text is no model id; None when it may be one."""
-    return None if _MODEL.fullmatch(text) else "a model is an id such as gemini-3-pro-image, without spaces"
+    is_id = _MODEL.fullmatch(text) and text.isprintable()
+    return None if is_id else "a model is an id such as gemini-3-pro-image, without spaces"
 
 
 def ratio_problem(text: str) -> str | None:

@@ -219,7 +219,10 @@ def _part(text: str) -> Fraction | None:
         part = Decimal(text)
     except InvalidOperation:
         return None
-    return Fraction(part) if part.is_finite() and 0 <= part <= 1 and len(text) < 20 else None
+    is_short = (
+        len(text) < 20 and part.is_finite() and int(part.as_tuple().exponent) > -20
+    )  # 1e-99999999 is a large fraction
+    return Fraction(part) if is_short and 0 <= part <= 1 else None
 
 
 def _output(section: Section) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchbanana.errors import DiskError
-from batchbanana.spool.files import FULL, Files
+from batchbanana.spool.files import FULL, Files, with_patience
 from batchbanana.task import Billed
 
 __all__ = ["FULL", "Files", "Linked", "Part", "Ready", "Spool"]
@@ -153,7 +153,7 @@ class Spool:
         """
         path = self.folder / f"{attempt}.0.link"
         data = json.dumps({"url": url, "model_version": model_version, "billed": str(billed)}).encode()
-        part = Part(self._files, path.with_name(f"{path.name}.part"), len(data))
+        part = with_patience(lambda: Part(self._files, path.with_name(f"{path.name}.part"), len(data)))
         try:
             part.write(data)
             part.settle(path)

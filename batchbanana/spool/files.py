@@ -4,10 +4,13 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 DESCRIPTOR_PATIENCE = 30.0  # seconds
+Opened = TypeVar("Opened")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -38,7 +41,7 @@ class Files:
         """Wait until the names in a folder are on the disk."""
         if os.name == "nt":  # Windows has no way to sync a folder, and needs none
             return
-        descriptor = _open_folder(path)
+        descriptor = with_patience(partial(os.open, path, os.O_RDONLY))
         try:
             os.fsync(descriptor)
         finally:
@@ -84,12 +87,12 @@ class Files:
         self.sync_folder(path.parent)
 
 
-def _open_folder(path: Path) -> int:
-    """Open a folder, waiting for a file descriptor if need be: others give theirs back, and this image is paid for."""
+def with_patience(opened: Callable[[], Opened]) -> Opened:
+    """Open what a paid image needs, waiting for a file descriptor if need be: others give theirs back."""
     end = time.monotonic() + DESCRIPTOR_PATIENCE
     while True:
         try:
-            return os.open(path, os.O_RDONLY)
+            return opened()
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE} or time.monotonic() > end:
                 raise

@@ -147,6 +147,10 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "a size with a small k": ("- {id: a, prices: {4k: 1}}\n", "1: `prices` has no key `4k`: did you mean `4K`?"),
     "prices of one number": ("- {id: a, prices: 1}\n", "1: `prices` must be a mapping with keys such as `512`"),
     "a factor above one": ("- {id: a, factors: {flex: 2}}\n", "1: `flex` is a part of the price from 0 to 1"),
+    "a factor of endless digits": (
+        "- {id: a, factors: {flex: 1e-99999999}}\n",
+        "1: `flex` is a part of the price from 0 to 1",
+    ),
     "a factor of a word": ("- {id: a, factors: {flex: half}}\n", "1: `flex` is a part of the price from 0 to 1"),
     "a ratio that is none": (
         "- {id: a, ratios: [16x9]}\n",

@@ -124,13 +124,14 @@ def test_a_proxy_that_cannot_be_used_is_bad(tmp_path: Path) -> None:
     assert "cannot be used; correct or unset it" in checks["service"][1]
 
 
-def test_a_model_that_is_not_listed_is_bad_and_the_others_are_told(tmp_path: Path) -> None:
+def test_a_model_that_a_relay_does_not_list_is_left_to_the_probe_and_the_others_are_told(tmp_path: Path) -> None:
     with answering(listing("gemini-3-pro-image", "another")) as (url, seen):
         job = Job(tmp_path, url, manifest(1, model=["gemini-3-pro-image", "gemini-nano-banana-2.1"], resolution="1K"))
         code, checks = told(job)
-    assert code == 12
+    assert code == 0
     assert checks["model gemini-3-pro-image"] == ("ok", "is listed")
-    assert checks["model gemini-nano-banana-2.1"][0] == "bad"
+    assert checks["model gemini-nano-banana-2.1"][0] == "warn"
+    assert "--probe tells" in checks["model gemini-nano-banana-2.1"][1]
     assert [path for path, _ in seen] == ["/v1beta/models?pageSize=1000"]
 
 
@@ -154,6 +155,18 @@ def test_the_openai_format_has_its_own_list_and_its_own_header(tmp_path: Path) -
     assert path == "/v1/models"
     assert headers["authorization"] == f"Bearer {KEY}"
     assert "x-goog-api-key" not in headers
+
+
+def test_a_relay_that_takes_the_size_in_the_models_name_is_asked_for_that_name(tmp_path: Path) -> None:
+    provider = {"format": "openai", "dialect": "suffix"}
+    data = {"data": [{"id": "gemini-3-pro-image-2k"}]}
+    with answering(json.dumps(data).encode()) as (url, _):
+        job = Job(tmp_path, url, {**ALL_WELL, "provider": provider, "resolution": "2K"})
+        assert told(job)[1]["model gemini-3-pro-image"] == ("ok", "is listed as gemini-3-pro-image-2k")
+        job.write({**ALL_WELL, "provider": provider, "resolution": "4K"})
+        code, checks = told(job)
+    assert (code, checks["model gemini-3-pro-image"][0]) == (0, "warn")
+    assert "is asked for as gemini-3-pro-image-4k" in checks["model gemini-3-pro-image"][1]
 
 
 def test_a_service_without_a_list_of_models_is_not_bad(tmp_path: Path) -> None:
@@ -274,6 +287,16 @@ def test_money_is_compared_with_the_cap(
         found, checks = told(Job(tmp_path, url, of(limits, model=model)))
     assert (found, checks["money"][0]) == (code, state)
     assert words in checks["money"][1]
+
+
+def test_what_is_reserved_for_requests_in_flight_counts_against_the_cap(tmp_path: Path) -> None:
+    with in_thread({"latency": 60.0}) as sandbox:
+        job = Job(tmp_path, sandbox.url, of({"max_cost": 5}))
+        job.kill(lambda: job.attempts() == 2)
+        assert "max_cost is $5.00, $0.27 is spent or reserved" in told(job)[1]["money"][1]
+        job.write(of({"max_cost": 0.5}))
+        state, text = told(job)[1]["money"]
+    assert (state, "raise it" in text) == ("warn", True)
 
 
 @pytest.mark.parametrize(

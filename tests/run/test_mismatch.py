@@ -1,12 +1,14 @@
 """An image that is not what was asked is never silently right: kept, asked for again, or a failure, as one wishes."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, command, manifest
+from tests.support.program import Job, command, environment, manifest
 
 SMALLER = {"when": {"resolution": "2K"}, "then": {"size": "1K"}}
 ONCE = {"when": {"resolution": "2K", "first": 1}, "then": {"size": "1K"}}
@@ -101,13 +103,13 @@ def test_a_version_that_nobody_knows_is_told_once_and_recorded(tmp_path: Path) -
 
 
 def test_a_kill_between_two_tries_changes_nothing_in_the_end(tmp_path: Path) -> None:
-    script = {"latency": 0.3, "faults": [SMALLER]}
-    with in_thread(script) as sandbox:
+    hanging = {"when": {"resolution": "2K", "nth": 2}, "then": {"hang": "before"}}
+    with in_thread({"latency": 0.0, "faults": [hanging, SMALLER]}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(1, resolution="2K", on_mismatch="retry"))
-        job.kill(lambda: job.attempts("result = 'image'") == 1)
+        job.kill(lambda: job.attempts() >= 2)
         ended = job.run()
         job.check()
-    assert (ended.code, ended.json["mismatch"]) == (4, 1), ended.err
+    assert (ended.code, ended.json["mismatch"], ended.json["attempts"]) == (4, 1, 2), ended.err
     assert job.records[0]["differed"] == 3
 
 
@@ -126,3 +128,53 @@ def test_what_will_be_asked_for_again_is_planned_and_priced(tmp_path: Path) -> N
         ended = job.run()
         assert (ended.json["attempts"], ended.json["run_cost_usd"]) == (2, pytest.approx(2 * 0.134))
         assert command(*arguments).json["requests"] == 0
+
+
+@pytest.mark.parametrize("then", [{"finish": "SAFETY"}, {"error": "invalid"}], ids=str)
+def test_asking_again_that_ends_without_an_image_is_not_begun_anew_by_every_run(
+    tmp_path: Path, then: dict[str, Any]
+) -> None:
+    faults = [{"when": {"nth": 1}, "then": {"size": "1K"}}, {"when": {}, "then": then}]
+    with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1, resolution="2K", on_mismatch="retry"))
+        assert job.run().json["attempts"] == 2
+        for _ in range(2):
+            ended = job.run()
+            assert (ended.code, ended.json["attempts"], ended.json["mismatch"]) == (4, 0, 1)
+        assert command("plan", str(job.manifest), "--output", str(job.output), "--json").json["requests"] == 0
+        assert job.run("--retry", "mismatch").json["attempts"] == 1
+        job.check()
+
+
+@pytest.mark.parametrize("on_mismatch", ["retry", "fail"])
+@pytest.mark.parametrize("step", ["Spool.set_aside", "Spool.keep_aside", "Spool.forget", "Store.conclude"])
+def test_a_crash_on_the_way_aside_loses_nothing_and_buys_nothing_twice(
+    tmp_path: Path, on_mismatch: str, step: str
+) -> None:
+    """The program is stopped dead as it is about to take a step, and run again."""
+    with in_thread({"latency": 0.0, "faults": [SMALLER]}) as sandbox:
+        asked = manifest(2, resolution="2K", on_mismatch=on_mismatch, limits={"concurrency": 1})
+        job = Job(tmp_path, sandbox.url, asked)
+        crashed = subprocess.run(
+            [sys.executable, "-c", CRASH, step, *job.arguments()], env=environment(), check=False, capture_output=True
+        )
+        assert crashed.returncode in ({77, 4} if on_mismatch == "retry" else {77, 3}), crashed.stderr
+        ended = job.run()
+        images = sandbox.bill()["billed"]
+        job.check()
+        kept = [path for path in aside(job) if path.suffix == ".jpg"]
+        assert len(kept) + len(job.records) == images
+        assert ended.json["possibly_billed"] == 0
+        assert images == (6 if on_mismatch == "retry" else 2)
+
+
+CRASH = """
+import os, sys
+from batchbanana import __main__ as program
+from batchbanana.ledger import Store
+from batchbanana.spool import Spool
+
+name, method = sys.argv.pop(1).split(".")
+setattr({"Store": Store, "Spool": Spool}[name], method, lambda *args, **more: os._exit(77))
+sys.exit(program.main())
+"""

@@ -1,5 +1,6 @@
 """What `doctor --probe` buys, and what it shows of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,19 @@ def test_the_probes_table_shows_asked_against_delivered(tmp_path: Path) -> None:
     assert "gemini-3-pro-image at 2K: 1376x768 pixels (1K) came, but 2K was asked for" in ended.out
     assert "4 asked for now, 0 there already" in ended.out
     assert "The probe makes 4 of the job's images" in ended.err
+
+
+@pytest.mark.parametrize("on_mismatch", ["keep", "retry"])
+def test_the_probe_and_the_plan_tell_the_same_price(tmp_path: Path, on_mismatch: str) -> None:
+    with in_thread() as sandbox:
+        job = Job(
+            tmp_path, sandbox.url, manifest(1, model="gemini-3-pro-image", resolution="1K", on_mismatch=on_mismatch)
+        )
+        ended = doctor(job, "--probe")
+    prices = r"for (\$\d+\.\d+), at worst (\$\d+\.\d+)"
+    [planned], [announced] = re.findall(prices, ended.out), re.findall(prices, ended.err)
+    assert announced == planned
+    assert "The probe makes 1 of the job's images" in ended.err
 
 
 def test_a_probe_that_is_refused_shows_why(tmp_path: Path) -> None:
