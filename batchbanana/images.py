@@ -15,6 +15,7 @@ from batchbanana.task import Picture
 MAGIC_BYTES = 12
 SIZE_CLASSES = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}  # the side of a square picture, pixels
 RATIO_TOLERANCE = 0.05  # delivered pictures miss their nominal ratio by up to 3 %
+STEPS = 20_000  # wishes of a walker, a microsecond each; a part takes some two, and a PNG of 50 MB has 6,400 parts
 META_LIMIT = 256 * 1024  # bytes; an AVIF's or HEIC's description of itself is a few hundred
 
 # 0xFF, then a marker's code: not stuffing (00), fill (FF), a restart or a picture's start, which have no length.
@@ -41,24 +42,37 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class SkipBlocks:
+    """A walker's wish to pass over a GIF's blocks, each of which begins with its length, up to and with an empty one.
+
+    Attributes:
+        under_way: bytes that are left of the block that has begun.
+    """
+
+    under_way: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """A walker's wish for the code of the next JPEG marker, wherever it is."""
 
 
-Walker = Generator[Take | Skip | Marker, bytes, tuple[int, int]]
+Wish = Take | Skip | SkipBlocks | Marker
+Walker = Generator[Wish, bytes, tuple[int, int]]
 """Asks for bytes and gets them; returns width and height in pixels at the picture's end mark."""
 
 
 class Inspector:
     """Fed with a picture's bytes in pieces of any size; says at the end what they were."""
 
-    __slots__ = ("_fault", "_format", "_held", "_size", "_walker", "_wish")
+    __slots__ = ("_fault", "_format", "_held", "_size", "_steps", "_walker", "_wish")
 
     def __init__(self) -> None:
         self._held = b""
         self._format: Format | None = None
         self._walker: Walker | None = None
-        self._wish: Take | Skip | Marker = Take(MAGIC_BYTES)
+        self._wish: Wish = Take(MAGIC_BYTES)
+        self._steps = 0
         self._size: tuple[int, int] | None = None
         self._fault: str | None = None
 
@@ -111,6 +125,8 @@ class Inspector:
             if passed == wish.count:
                 self._advance(b"")
             return position + passed
+        if isinstance(wish, SkipBlocks):
+            return self._pass_blocks(wish.under_way, data, position)
         if isinstance(wish, Marker):
             found = JPEG_MARKER.search(data, position)
             if found is None:
@@ -125,9 +141,25 @@ class Inspector:
         self._advance(data[position:end])
         return end
 
+    def _pass_blocks(self, under_way: int, data: bytes, position: int) -> int:
+        """Pass over blocks in a loop of their own, for they may hold a byte each."""
+        position += under_way
+        while position < len(data):
+            length = data[position]
+            position += 1 + length
+            if not length:
+                self._advance(b"")
+                return position
+        self._wish = SkipBlocks(position - len(data))
+        return len(data)
+
     def _advance(self, granted: bytes | None) -> None:
         """Let the walker go on to its next wish, its end or its fault."""
         assert self._walker is not None  # noqa: S101  # for the type checker: chosen before any wish is granted
+        self._steps += 1
+        if self._steps > STEPS:
+            self._fault = "the picture consists of too many parts"
+            return
         try:
             self._wish = next(self._walker) if granted is None else self._walker.send(granted)
         except StopIteration as end:
@@ -200,14 +232,13 @@ def _gif() -> Walker:
         elif block != b"\x21":
             raise ImageError("the GIF picture is damaged")
         yield Skip(1)  # an image's code size or an extension's label
-        while length := (yield Take(1))[0]:
-            yield Skip(length)
+        yield SkipBlocks()
     if not has_pixels:
         raise ImageError("the GIF picture holds no pixels")
     return int.from_bytes(header[6:8], "little"), int.from_bytes(header[8:10], "little")
 
 
-def _gif_colours(flags: int) -> Generator[Take | Skip | Marker, bytes, None]:
+def _gif_colours(flags: int) -> Generator[Wish, bytes, None]:
     if flags & 0x80:
         yield Skip(3 << (flags & 7) + 1)
 

@@ -53,6 +53,8 @@ def test_an_address_on_the_open_internet_may_be_asked(url: str) -> None:
         ("https://cdn.example\\@evil.example/", "user name or password"),
         ("https://cdn.example/?k=canary-key", "holds the API key"),
         ("https://cdn.example/?k=canary%2Dkey", "holds the API key"),
+        ("https://CANARY-KEY.cdn.example/", "holds the API key"),
+        ("https://canary.key.cdn.example/", "holds the API key"),
         ("https://localhost/", "private network"),
         ("https://LOCALHOST./", "private network"),
         ("https://a.localhost/", "private network"),
@@ -80,6 +82,7 @@ def test_anything_else_is_refused_with_its_reason_and_without_being_quoted(url: 
 PRIVATE = [
     "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "127.0.0.1.", "0", "0x0.0.0.0",
     "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0xa9fea9fe", "2852039166", "100.64.0.1", "192.0.0.8",
+    "192.88.99.1", "[3fff::1]", "[3fff:fff::1]", "[::ffff:192.88.99.1]", "[2002:c058:6301::]",
     "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "[::1]", "[::]", "[fe80::1]", "[fc00::1]",
     "[fec0::1]", "[ff02::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:10.0.0.1]", "[::127.0.0.1]",
     "[64:ff9b::10.0.0.1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[2001:db8::1]", "[100::1]",
@@ -93,7 +96,8 @@ def test_a_private_address_is_refused_however_it_is_spelled(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::"]
+    "address",
+    ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::", "192.88.98.1", "3ffe::1"],
 )
 def test_a_public_address_is_public_in_ipv6s_clothes_too(address: str) -> None:
     assert is_public(ip_address(address))
@@ -152,8 +156,32 @@ def test_https_on_loopback_does_not_open_plain_http() -> None:
         Guard("https://localhost:8443").target("http://localhost/a")
 
 
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("/files/a.png", "https://relay.example/files/a.png"),
+        ("files/a.png?b#c", "https://relay.example/gemini/files/a.png?b#c"),
+        ("../a.png", "https://relay.example/a.png"),
+        ("//cdn.example/a.png", "https://cdn.example/a.png"),
+        ("https://cdn.example/../a", "https://cdn.example/../a"),
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("ftp://cdn.example/a", "ftp://cdn.example/a"),
+        ("", ""),
+    ],
+)
+def test_an_address_without_a_host_is_of_the_base(url: str, whole: str) -> None:
+    assert Guard("https://relay.example/gemini").absolute(url) == whole
+
+
+def test_an_address_that_cannot_be_made_whole_is_refused() -> None:
+    with pytest.raises(RefusedError, match="none"):
+        RELAY.absolute("//[::1")
+
+
 @given(st.text(max_size=60))
 def test_no_text_makes_the_guard_stumble(text: str) -> None:
     for url in (text, f"https://{text}", f"https://cdn.example/{text}"):
         with contextlib.suppress(RefusedError):
             RELAY.target(url)
+        with contextlib.suppress(RefusedError):
+            RELAY.target(RELAY.absolute(url))

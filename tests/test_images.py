@@ -124,6 +124,27 @@ def test_heic_is_recognised_and_measured_by_its_largest_part() -> None:
     assert picture == Picture(mime="image/heic", ending=".heic", width=1024, height=1024)
 
 
+GIF = b"GIF89a\x02\0\x01\0\0\0\0"
+GIF_FRAME = b"\x2c" + b"\0" * 9 + b"\x08"
+
+
+@given(step=st.integers(1, 200), lengths=st.lists(st.integers(1, 255), max_size=8))
+def test_a_gif_of_any_blocks_is_walked_to_its_end(step: int, lengths: list[int]) -> None:
+    blocks = b"".join(bytes([length]) + b";" * length for length in lengths)
+    data = GIF + b"\x21\xf9" + blocks + b"\0" + GIF_FRAME + blocks + b"\0;"
+    assert inspected(data, step).width == 2
+    with pytest.raises(ImageError, match="cut off"):
+        inspected(data[:-1], step)
+
+
+@pytest.mark.parametrize("step", [None, 1000])
+def test_blocks_of_a_byte_are_no_parts_but_parts_without_end_are_a_fault(step: int | None) -> None:
+    assert inspected(GIF + GIF_FRAME + b"\1\1" * 50_000 + b"\0;", step).width == 2
+    for endless in (GIF + b"\x21\xf9\0" * 50_000, b"\xff\xd8" + b"\xff\xfe\0\2" * 50_000):
+        with pytest.raises(ImageError, match="too many parts"):
+            inspected(endless, step)
+
+
 def test_memory_is_bounded_by_headers_and_not_by_the_picture() -> None:
     data = encoded("png", 300, 300)
     inspector = Inspector()

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -14,14 +14,12 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine, LocalWorker
 from batchbanana.errors import DiskError
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Link, Received, Request
-from batchbanana.spool import Files, Linked, Spool
-from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
-from batchbanana.transport import Endpoint, Guard, Lanes
-from batchbanana.transport.download import Downloads
+from batchbanana.spool import Files, Spool
+from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Reference
+from batchbanana.transport import Endpoint, Lanes
 from tests.support.build import rung, task
 from tests.support.web import Web, picture, reply, web
 
@@ -63,7 +61,7 @@ class PlainReader:
     def _events(self) -> Iterator[Event]:
         index = 0
         for item in json.loads(self._body):
-            if item.startswith("http"):
+            if item.startswith(("http", "/")):
                 self._places.append(Link(item))
                 continue
             self._places.append(index)
@@ -73,15 +71,34 @@ class PlainReader:
             index += 1
 
     def judge(self, attempt: Attempt, images: Sequence[Received]) -> Choice | Failure:
+        if images and images[0].fault:
+            return Failure(kind=FailureKind.NO_IMAGE, message=f'No image: "{images[0].fault}"')
         main, *extras = self._places
         return Choice(main=main, extras=tuple(extras), model_version="made-by-canary-key", billed=Billed.YES)
+
+
+class Truncated(Plain):
+    """A provider who misses the end of every answer."""
+
+    def reader(self) -> "PlainReader":
+        return TruncatedReader()
+
+
+class TruncatedReader(PlainReader):
+    """Finds no end."""
+
+    def finish(self) -> Sequence[Event]:
+        return []
+
+    def judge(self, attempt: Attempt, images: Sequence[Received]) -> Choice | Failure:
+        return Failure(kind=FailureKind.TIMEOUT, message="The answer broke off before its end")
 
 
 def give(handler: BaseHTTPRequestHandler) -> None:
     """Give the colour that the path names, or nothing."""
     images = {"/red": RED, "/blue": BLUE, "/large": RED + b"x" * 5000}
     data = images.get(handler.path)
-    reply(handler, data or b"no", 200 if data else 403)
+    reply(handler, data or b"no", 200 if data else 410)
 
 
 def inline(data: bytes) -> str:
@@ -158,31 +175,66 @@ def test_extras_within_the_answer_are_kept_once_too(tmp_path: Path) -> None:
         assert made.files == [f"7.0.{digest(RED)}.ready", f"7.2.{digest(BLUE)}.ready"]
 
 
-def test_the_note_of_a_lost_image_stays_until_the_next_attempt_is_prepared(tmp_path: Path) -> None:
-    """By then the runner has written the failure down."""
+def test_of_the_further_addresses_of_an_answer_no_more_than_eight_are_asked(tmp_path: Path) -> None:
+    with web(give) as images:
+        answer = [inline(RED), *[f"{images.url}/{number}" for number in range(30)], f"{images.url}/blue", inline(BLUE)]
+        with bench(tmp_path, *answer) as made:
+            result = carried_out(made)
+    assert isinstance(result, Delivery)
+    assert [extra.sha256 for extra in result.extras] == [digest(BLUE)]
+    assert [asked.path for asked in images.asked] == [f"/{number}" for number in range(8)]
+
+
+def test_further_images_share_one_deadline_and_those_within_the_answer_are_kept_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchbanana.engines.local.EXTRAS_TIMEOUT", 0.4)
+    done = threading.Event()
+
+    def hang(_handler: BaseHTTPRequestHandler) -> None:
+        done.wait(20)
+
+    with web(hang) as images:
+        with bench(tmp_path, inline(RED), *[f"{images.url}/{number}" for number in range(3)], inline(BLUE)) as made:
+            result = carried_out(made)
+            assert made.files == [f"7.0.{digest(RED)}.ready", f"7.4.{digest(BLUE)}.ready"]
+        done.set()
+    assert isinstance(result, Delivery)
+    assert [extra.sha256 for extra in result.extras] == [digest(BLUE)]
+    assert [asked.path for asked in images.asked] == ["/0"]
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "br"])
+def test_an_answer_in_an_encoding_that_was_not_asked_for_may_be_billed_and_brings_no_image(
+    tmp_path: Path, coding: str
+) -> None:
+    spool = Spool(tmp_path)
+    spool.open()
+    with web(lambda handler: reply(handler, b"\x1f\x8b", content_encoding=coding)) as relay:
+        worker = LocalEngine(Truncated(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
+        result = carried_out(Bench(relay=relay, spool=spool, worker=worker))
+    assert result == Failure(
+        kind=FailureKind.NO_IMAGE,
+        message="The answer is in an encoding that was not asked for; check `base_url` and the proxy if this goes on",
+        billed=Billed.UNKNOWN,
+        status=200,
+        signature="the answer is in an encoding that was not asked for",
+    )
+    assert list(spool.folder.iterdir()) == []
+
+
+def test_the_note_of_a_lost_image_stays_until_the_ledger_knows_and_no_other_step_drops_it(tmp_path: Path) -> None:
     with bench(tmp_path, "{images}/gone") as made:
 
         async def main() -> None:
             result = await made.carry_out()
             assert isinstance(result, Failure)
             assert (result.kind, result.billed) == (FailureKind.DOWNLOAD, Billed.YES)
+            await made.worker.close()
             assert made.files == ["7.0.link"]
-            assert await made.worker.prepare(Attempt(id=8, task=task(), rung=rung())) is None
-            assert made.files == ["8.0.part"]
-            await made.worker.abandon()
-            await made.worker.close()
-
-        anyio.run(main)
-        assert made.files == []
-
-
-def test_the_key_is_in_no_note(tmp_path: Path) -> None:
-    with bench(tmp_path, "{images}/gone") as made:
-
-        async def main() -> None:
-            await made.carry_out()
-            assert b"canary-key" not in (made.spool.folder / "7.0.link").read_bytes()
-            await made.worker.close()
+            await made.worker.settled()
+            assert made.files == []
+            await made.worker.settled()
 
         anyio.run(main)
 
@@ -200,6 +252,46 @@ def test_an_address_that_must_not_be_asked_is_not_even_written_down(tmp_path: Pa
             await made.worker.close()
 
         anyio.run(main)
+
+
+def test_a_further_image_may_stand_behind_an_address_without_a_host(tmp_path: Path) -> None:
+    with bench(tmp_path, inline(RED), "/files/blue") as made:
+        assert isinstance(carried_out(made), Delivery)
+        assert [asked.path for asked in made.relay.asked] == ["/make", "/files/blue"]
+
+
+def test_an_address_without_a_host_is_asked_of_the_base_and_noted_in_full(tmp_path: Path) -> None:
+    with bench(tmp_path, "/files/red") as made:
+
+        async def main() -> None:
+            result = await made.carry_out()
+            assert isinstance(result, Failure)
+            assert result.message.startswith("127.0.0.1 never gives the image")
+            [note] = made.spool.notes()
+            assert note.url == f"{made.relay.url}/files/red"
+            await made.worker.close()
+
+        anyio.run(main)
+        assert {(asked.method, asked.path) for asked in made.relay.asked} == {("POST", "/make"), ("GET", "/files/red")}
+
+
+def test_a_reference_that_is_gone_tells_how_to_go_on(tmp_path: Path) -> None:
+    gone = Reference(path=tmp_path / "gone.png", sha256="0" * 64, mime="image/png", size=10)
+
+    class Referring(Plain):
+        def request(self, attempt: Attempt) -> Request:
+            return Request(path="/make", headers=(), body=(gone,))
+
+    with web(reply) as relay:
+        spool = Spool(tmp_path)
+        spool.open()
+        worker = LocalEngine(Referring(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
+        result = carried_out(Bench(relay=relay, spool=spool, worker=worker))
+    assert isinstance(result, Failure)
+    assert result.kind is FailureKind.REFERENCE
+    assert "gone.png cannot be read any more" in result.message
+    assert result.message.endswith("put it back and run again with --retry failed")
+    assert relay.asked == []
 
 
 class Failing(Files):
@@ -293,50 +385,6 @@ def test_an_attempt_that_failed_before_it_was_paid_holds_nothing(tmp_path: Path)
 
         anyio.run(main)
         assert not worker.holds
-
-
-def brought(
-    folder: Path, respond: Callable[[BaseHTTPRequestHandler], None], path: str = "/red", limit: int = 1 << 20
-) -> tuple[StoredImage | Failure | Held, list[str], int]:
-    """Bring an image home with a fetcher of its own; gives what came of it, the spool, and the requests."""
-    spool = Spool(folder)
-    spool.open()
-    with web(respond) as images:
-        fetcher = Fetcher(Downloads(Guard(images.url)), spool, limit=limit, chance=lambda: 0.0)
-
-        async def main() -> StoredImage | Failure | Held:
-            note = await fetcher.note(7, images.url + path, None, Billed.YES)
-            assert isinstance(note, Linked)
-            return await fetcher.bring(note, rung(timeout=10, stall=2))
-
-        result = anyio.run(main)
-        return result, sorted(file.name for file in spool.folder.iterdir()), len(images.asked)
-
-
-def test_an_image_that_is_too_large_is_not_asked_for_again(tmp_path: Path) -> None:
-    result, files, count = brought(tmp_path, give, "/large", limit=len(RED) + 100)
-    assert isinstance(result, Failure)
-    assert "larger than" in result.message
-    assert (files, count) == (["7.0.link"], 1)
-
-
-def test_without_luck_in_five_tries_it_is_held(tmp_path: Path) -> None:
-    result, files, count = brought(tmp_path, lambda handler: reply(handler, b"", 503))
-    assert result == Held(reason="127.0.0.1 does not give an image that is paid for (it answers with status 503)")
-    assert (files, count) == (["7.0.link"], 5)
-
-
-def test_a_whole_image_is_whole_although_the_connection_broke_after_it(tmp_path: Path) -> None:
-    def cut(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("content-length", str(len(RED) + 10))
-        handler.end_headers()
-        handler.wfile.write(RED)
-        handler.close_connection = True
-
-    result, files, count = brought(tmp_path, cut)
-    assert isinstance(result, StoredImage)
-    assert (files, count) == ([f"7.0.{digest(RED)}.ready"], 1)
 
 
 def test_without_file_descriptors_it_is_tried_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchbanana.checkup.far import check_clock
 from batchbanana.errors import NeedsPersonError, UsageError
 from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink
 from tests.support.build import rung
@@ -55,7 +57,11 @@ def test_no_body_goes_on_for_more_than_three_deadlines(arrivals: list[tuple[floa
 
 @pytest.mark.parametrize(
     "url", ["https://api.example.com", "https://api.example.com/", "https://api.example.com/v1", "https://api.example.com/v1beta/",
-            " https://api.example.com/v1beta/openai/ "]
+            " https://api.example.com/v1beta/openai/ ", "https://api.example.com/chat/completions",
+            "https://api.example.com/v1/chat/completions/", "https://api.example.com/v1beta/openai/chat/completions",
+            "https://api.example.com/v1beta/models", "https://api.example.com/v1/models/",
+            "https://api.example.com/v1beta/models/gemini-3-pro-image:generateContent",
+            "https://api.example.com/models/x:generateContent"]
 )  # fmt: skip
 def test_a_base_url_works_however_it_was_pasted(url: str) -> None:
     assert Endpoint.build(url, None, "k").base == "https://api.example.com"
@@ -63,6 +69,8 @@ def test_a_base_url_works_however_it_was_pasted(url: str) -> None:
 
 def test_a_path_of_the_relay_is_kept() -> None:
     assert Endpoint.build("http://localhost:1/gemini/v1", None, "k").base == "http://localhost:1/gemini"
+    assert Endpoint.build("http://localhost:1/models", None, "k").base == "http://localhost:1/models"
+    assert Endpoint.build("http://localhost:1/ai/v1/models", None, "k").base == "http://localhost:1/ai"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,66 @@ def test_what_is_no_base_url_is_refused_without_repeating_secrets(url: str) -> N
     with pytest.raises(UsageError) as refused:
         Endpoint.build(url, None, "k")
     assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.com?key=s3cret-canary",
+        "s3cret-canary@api.example.com",
+        "s3cret-canary",
+        "ftp://s3cret-canary",
+        "https://api.example.com/s3cret-canary",
+        "https://api.example.com/v1/S3CRET%2DCANARY/v1beta",
+        "https://s3cret-canary.example.com",
+        "https://api.example.com:s3cret-canary",
+        "https://api.example.com/#s3cret-canary",
+        "https:// s3cret-canary",
+    ],
+)
+def test_a_base_url_with_the_key_in_it_is_refused_and_never_quoted(url: str) -> None:
+    with pytest.raises(UsageError, match="base_url") as refused:
+        Endpoint.build(url, None, "s3cret-canary\n")
+    assert "canary" not in str(refused.value).lower()
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://u:pw@[bad", "u:pw@[bad", "http://u:pw@", "http://h:99999", "http://h:0", "http://h:no", "http://a b:1",
+     "what://h:1", "http://"]
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cannot_be_one_is_told_before_anything_is_sent(
+    variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset_proxies(monkeypatch)
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(NeedsPersonError, match="HTTPS_PROXY or ALL_PROXY names cannot be used") as refused:
+        Lanes(Endpoint.build("https://relay.example", None, "k"))
+    assert "pw" not in str(refused.value)
+    Lanes(Endpoint.build("http://127.0.0.1:1", None, "k"))
+
+
+@pytest.mark.parametrize("proxy", ["http://u:p%40w@proxy.corp.example:3128/", "proxy", "proxy:3128", "http://[::1]:1"])
+def test_a_proxy_that_may_be_one_is_let_be(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset_proxies(monkeypatch)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert Lanes(Endpoint.build("https://relay.example", None, "k")).open()
+
+
+def unset_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["1 Jan 99999999999 00:00:00 GMT", "1 Jan 99999 00:00:00 GMT", "Sun, 22 Nov 2026 99:00:00 GMT", "0 0 0",
+     "Sun, 22 Nov 2026 10:00:00 +999999", "1 Jan 9999 00:00:00 -9959", "1 Jan 0001 00:00:00 +2300", "\x00", "()"]
+)  # fmt: skip
+def test_a_date_that_no_calendar_knows_is_no_trouble_of_the_clocks(date: str) -> None:
+    check_clock(Answer(end=End.WHOLE, status=200, headers={"date": date}), datetime.now(UTC))
 
 
 def test_each_style_of_authentication_sends_its_one_header() -> None:

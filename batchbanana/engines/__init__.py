@@ -33,6 +33,10 @@ class Worker(Protocol):
         """Whether the attempt that was carried out last has left something paid for that a later run can bring home."""
         ...
 
+    def settled(self) -> Awaitable[None]:
+        """Take note that the ledger knows how the last attempt ended; what it has left can be dropped."""
+        ...
+
     def close(self) -> Awaitable[None]:
         """Give the lane back."""
         ...

@@ -7,19 +7,27 @@ from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Reader, Received
 from batchbanana.spool import Part, Spool
 from batchbanana.task import Attempt, Failure, StoredImage
+from batchbanana.transport import Secret
+from batchbanana.transport.secret import SHORTEST_SECRET
 
 # Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
 EXPECTED_UNKNOWN = 24 << 20
 
 
+def fault_of(error: ImageError, secret: Secret) -> str:
+    """Say why bytes are no picture; the few of them that it quotes may be the key's."""
+    return secret.hide(str(error), run=SHORTEST_SECRET)
+
+
 class Inbox:
     """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
-    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader) -> None:
+    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader, secret: Secret) -> None:
         self._spool = spool
         self._attempt = attempt
         self._reader = reader
+        self._secret = secret
         self._expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
         self._parts: list[Part] = []
         self._inspectors: list[Inspector] = []
@@ -110,7 +118,7 @@ class Inbox:
         try:
             return Received(picture=self._inspectors[index].result(), fault=None)
         except ImageError as error:
-            return Received(picture=None, fault=str(error))
+            return Received(picture=None, fault=fault_of(error, self._secret))
 
     def _store(self, index: int, rank: int) -> StoredImage:
         part = self._parts[index]

@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN
+from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, fault_of
 from batchbanana.engines.tries import TRIES, Rest, Sign, Trial, decide, read
 from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
 from batchbanana.spool import Linked, Part, Spool
 from batchbanana.task import Attempt, Billed, Failure, FailureKind, Held, Rung, StoredImage
-from batchbanana.transport import Answer, Downloads, RefusedError, Sink
+from batchbanana.transport import Answer, Downloads, RefusedError, Secret, Sink
 
 IMAGE_LIMIT = 128 * 1024 * 1024  # bytes, as for images within answers
 FIRST_PART = 1000  # number of a download's file; those within answers count from 0
-EXTRAS_TIMEOUT = 60.0  # seconds for one further image: the one that counts waits for it
+ROOM = 120.0  # seconds that the tries for an image have together at least, whatever its rung's timeout
 FETCH_THREADS = 8  # syncs under way at once, where nobody else bounds them
 NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
 
@@ -34,6 +34,7 @@ class Fetcher:
         disk: bounds the syncs that are under way at once.
         limit: bytes of one image.
         chance: gives a number from 0 to 1 for the jitter.
+        room: seconds that the tries for an image have together at least.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Fetcher:
         disk: CapacityLimiter | None = None,
         limit: int = IMAGE_LIMIT,
         chance: Callable[[], float] = random.random,
+        room: float = ROOM,
     ) -> None:
         self._downloads = downloads
         self._spool = spool
         self._disk = disk or CapacityLimiter(FETCH_THREADS)
         self._limit = limit
         self._chance = chance
+        self._room = room
 
     async def note(self, attempt: int, url: str, model_version: str | None, billed: Billed) -> Linked | Failure:
         """Write down where the image that counts is, before anything is asked; run it shielded from cancellation.
@@ -62,9 +65,9 @@ class Fetcher:
             OSError, DiskError: as `Spool.note` does.
         """
         try:
-            self._downloads.check(url)
+            url = self._downloads.check(url)
         except RefusedError as refused:
-            return _lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
+            return self._lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
         return await to_thread.run_sync(self._spool.note, attempt, url, model_version, billed, limiter=self._disk)
 
     async def bring(self, note: Linked, rung: Rung, tries: int = TRIES) -> StoredImage | Failure | Held:
@@ -72,7 +75,7 @@ class Fetcher:
 
         Args:
             note: where it is; it is gone when the image is ready, else it stays.
-            rung: its timeout and stall bound each try.
+            rung: its timeout and stall bound each try, and its timeout all of them, unless there is more room.
             tries: at most so many.
 
         Returns:
@@ -81,6 +84,17 @@ class Fetcher:
         Raises:
             DiskError: it cannot be kept now; the note stays.
         """
+        try:
+            self._downloads.check(note.url)
+        except RefusedError:  # it was allowed when it was written down, by the base URL of that run
+            return Held(
+                reason=f"{self._where(note.url)} may not be asked with this base_url; run with the one of that run"
+            )
+        with anyio.move_on_after(max(rung.timeout, self._room)):
+            return await self._bring(note, rung, tries)
+        return self._held(note.url, "it takes too long")
+
+    async def _bring(self, note: Linked, rung: Rung, tries: int) -> StoredImage | Failure | Held:
         trials: list[Trial] = []
         while True:
             result = await self._try(note.url, note.attempt, 0, rung)
@@ -90,18 +104,27 @@ class Fetcher:
             trials.append(result)
             step = decide(trials, tries)
             if step is Rest.LOST:
-                return _lost(note.url, note.billed, result)
+                return self._lost(note.url, note.billed, result)
             if step is Rest.HELD:
-                return Held(reason=f"{_where(note.url)} does not give an image that is paid for ({result.reason})")
+                return self._held(note.url, result.reason)
             await anyio.sleep(step.floor + step.spread * self._chance())
 
-    async def bring_extra(self, url: str, attempt: Attempt, rank: int, known: Container[str]) -> StoredImage | None:
+    async def bring_extra(
+        self, url: str, attempt: Attempt, rank: int, known: Container[str], until: float
+    ) -> StoredImage | None:
         """Fetch a further image in one try; None when that brings none, or one whose hash is known.
+
+        Args:
+            url: as the server wrote it.
+            attempt: whose answer named it.
+            rank: its number among the further images, from 1.
+            known: hashes of images that are there already.
+            until: when to give up, by the event loop's clock.
 
         Raises:
             DiskError: it cannot be kept now.
         """
-        with anyio.move_on_after(EXTRAS_TIMEOUT):
+        with anyio.CancelScope(deadline=until):
             result = await self._try(url, attempt.id, rank, attempt.rung, known)
             return result if isinstance(result, StoredImage) else None
         return None
@@ -109,7 +132,7 @@ class Fetcher:
     async def _try(
         self, url: str, attempt: int, rank: int, rung: Rung, known: Container[str] = ()
     ) -> StoredImage | Trial:
-        landing = _Landing(self._spool, attempt, rank, self._limit)
+        landing = _Landing(self._spool, attempt, rank, self._limit, self._downloads.secret)
         expected = EXPECTED.get(rung.resolution, EXPECTED_UNKNOWN) if rank == 0 else 0
         try:
             with anyio.CancelScope(shield=True):
@@ -133,30 +156,35 @@ class Fetcher:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._spool.forget, note.path, limiter=self._disk)
 
+    def _held(self, url: str, reason: str) -> Held:
+        return Held(reason=f"{self._where(url)} does not give an image that is paid for ({reason})")
 
-def _lost(url: str, billed: Billed, trial: Trial) -> Failure:
-    message = f"{_where(url)} never gives the image that was made ({trial.reason}); --retry failed buys it again"
-    return Failure(kind=FailureKind.DOWNLOAD, message=message, billed=billed, signature=trial.sign.name)
+    def _lost(self, url: str, billed: Billed, trial: Trial) -> Failure:
+        where = self._where(url)
+        message = f"{where} never gives the image that was made ({trial.reason}); --retry failed buys it again"
+        return Failure(kind=FailureKind.DOWNLOAD, message=message, billed=billed, signature=trial.sign.name)
 
-
-def _where(url: str) -> str:
-    """Name an address's host alone: what follows it may hold a signature."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    shown = "".join(char for char in host or "" if char.isprintable())[:100]
-    return shown or "The address in the answer"
+    def _where(self, url: str) -> str:
+        """Name an address's host alone: what follows it may hold a signature, and all of it the key."""
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        if self._downloads.secret.hide(url) != url:
+            host = None
+        shown = "".join(char for char in host or "" if char.isprintable())[:100]
+        return shown or "The address in the answer"
 
 
 class _Landing:
     """Takes a download's bytes into a part of the spool."""
 
-    def __init__(self, spool: Spool, attempt: int, rank: int, limit: int) -> None:
+    def __init__(self, spool: Spool, attempt: int, rank: int, limit: int, secret: Secret) -> None:
         self._spool = spool
         self._attempt = attempt
         self._rank = rank
         self._limit = limit
+        self._secret = secret
         self._part: Part | None = None
         self._inspector = Inspector()
         self._error: OSError | None = None
@@ -195,7 +223,7 @@ class _Landing:
         try:
             picture = self._inspector.result()
         except ImageError as error:
-            return read(answer, str(error))
+            return read(answer, fault_of(error, self._secret))
         if self._opened.sha256 in known:
             return Trial(sign=Sign.FINAL, reason="it is the same image again")
         path, digest = self._opened.keep(self._rank)

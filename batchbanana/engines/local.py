@@ -20,6 +20,8 @@ from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 __all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
 DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
+MOST_LINKED_EXTRAS = 8  # further images of one answer that are fetched; the others are passed over
+EXTRAS_TIMEOUT = 60.0  # seconds for all of them together: the one that counts waits for them
 
 
 class LocalEngine:
@@ -71,8 +73,13 @@ class LocalWorker:
     async def close(self) -> None:
         """Drop the connection."""
         await self._lane.close()
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self._forget_spent, limiter=self._disk)
+
+    async def settled(self) -> None:
+        """Drop the note of an image that will never come: only now would a crash not make the next run buy it anew."""
+        spent, self._spent = self._spent, None
+        if spent is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._spool.forget, spent.path, limiter=self._disk)
 
     @property
     def holds(self) -> bool:
@@ -81,22 +88,14 @@ class LocalWorker:
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
-        inbox = Inbox(self._spool, attempt, self._provider.reader())
+        inbox = Inbox(self._spool, attempt, self._provider.reader(), self._lane.secret)
         try:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._forget_spent, limiter=self._disk)
                 await to_thread.run_sync(inbox.reserve, limiter=self._disk)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
         return None
-
-    def _forget_spent(self) -> None:
-        # By now the runner has written down that this image will never come. Before that, a crash would have made the
-        # next run buy it anew; as it was, it would have asked for it once more.
-        if self._spent is not None:
-            self._spool.forget(self._spent.path)
-        self._spent = None
 
     async def abandon(self) -> None:
         """Give the space back."""
@@ -134,7 +133,8 @@ class LocalWorker:
         seconds = anyio.current_time() - started
         if inbox.disk_error is not None:
             raise inbox.disk_error
-        if answer.status != 200:
+        is_empty = answer.end is End.WHOLE and not inbox.has_begun  # not a byte came: no image, and no timeout either
+        if answer.status != 200 or is_empty:
             return self._failure(answer)
         verdict = inbox.judge(attempt)
         if isinstance(verdict, Failure):
@@ -178,10 +178,15 @@ class LocalWorker:
     ) -> list[StoredImage]:
         """Keep what else an answer delivered, each picture once; what cannot be kept must not cost the main image."""
         kept: dict[str, StoredImage] = {main.sha256: main}
+        until = anyio.current_time() + EXTRAS_TIMEOUT
+        fetched = 0
         with contextlib.suppress(OSError, DiskError):
             for rank, extra in enumerate(extras, 1):
                 if isinstance(extra, Link):
-                    image = await self._fetcher.bring_extra(extra.url, attempt, rank, kept)
+                    fetched += 1
+                    if fetched > MOST_LINKED_EXTRAS:
+                        continue
+                    image = await self._fetcher.bring_extra(extra.url, attempt, rank, kept, until)
                 else:
                     with anyio.CancelScope(shield=True):
                         image = await to_thread.run_sync(inbox.keep_extra, extra, rank, kept, limiter=self._disk)
@@ -190,16 +195,16 @@ class LocalWorker:
         return list(kept.values())[1:]
 
     def _without_key(self, failure: Failure) -> Failure:
-        return replace(failure, message=self._lane.hide(failure.message), signature=self._lane.hide(failure.signature))
+        hide = self._lane.secret.hide
+        return replace(failure, message=hide(failure.message), signature=hide(failure.signature))
 
     def _told(self, choice: Choice) -> Choice:
         told = choice.model_version
-        return replace(choice, model_version=told and told.replace(self._lane.key, "[key]"))
+        return replace(choice, model_version=told and self._lane.secret.hide(told))
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
-            body = answer.body.replace(self._lane.key.encode(), b"[key]")  # before anything is cut or quoted
-            return self._provider.failure(answer.status, answer.headers, body)
+            return self._provider.failure(answer.status, answer.headers, self._lane.secret.cut_from(answer.body))
         kind, billed = UNANSWERED[answer.end]
         signature = answer.signature or answer.problem
         return Failure(kind=kind, message=_sentence(answer), billed=billed, signature=signature)
@@ -222,6 +227,14 @@ def _sentence(answer: Answer) -> str:
 
 def _broken_off(answer: Answer, verdict: Failure) -> Failure:
     # The document did not end, so what its beginning seems to say is not an answer yet.
+    if verdict.kind is FailureKind.TIMEOUT and answer.end is End.UNREADABLE:
+        return Failure(
+            kind=FailureKind.NO_IMAGE,
+            message=f"{_sentence(answer)}; check `base_url` and the proxy if this goes on",
+            billed=Billed.UNKNOWN,
+            status=answer.status,
+            signature=answer.problem,
+        )
     if verdict.kind is FailureKind.TIMEOUT:
         return Failure(kind=FailureKind.TIMEOUT, message=_sentence(answer), billed=Billed.UNKNOWN, status=answer.status)
     return verdict

@@ -133,7 +133,9 @@ def _check(reference: Reference) -> None:
 
 
 def _unreadable(reference: Reference, error: OSError) -> ReferenceChangedError:
-    return ReferenceChangedError(f"{reference.path} cannot be read any more ({error.strerror})")
+    return ReferenceChangedError(
+        f"{reference.path} cannot be read any more ({error.strerror}); put it back and run again with --retry failed"
+    )
 
 
 def _changed(reference: Reference) -> ReferenceChangedError:

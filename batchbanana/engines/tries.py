@@ -14,6 +14,7 @@ TRIES = 5
 LONGEST_HINT = 60.0  # seconds; a server that asks for more is asked again after these, and then by a later run
 BACKOFF = (1.0, 30.0)  # seconds, the first and the longest ceiling of a wait; doubling between them
 PASSING = frozenset({202, 408, 425, 429})  # and all from 500
+MISSING = frozenset({403, 404})  # some networks of servers forbid what they do not have yet
 
 
 class Sign(Enum):
@@ -21,7 +22,7 @@ class Sign(Enum):
 
     PASSING = auto()  # the network or the server, which may be well again soon
     MISSING = auto()  # not there, or not yet: files appear late on some networks of servers
-    SPOILT = auto()  # it came to its end, and is no whole image
+    SPOILT = auto()  # it came to its end, and is no whole image: a page to wait at, perhaps
     UNTRUSTED = auto()  # TLS, which a person can put right
     FINAL = auto()  # it will never be given
 
@@ -58,8 +59,8 @@ class Wait:
 # So many of one kind are enough, and what has then become of the image.
 ENOUGH: Mapping[Sign, tuple[int, Rest]] = {
     Sign.PASSING: (TRIES, Rest.HELD),
-    Sign.MISSING: (3, Rest.LOST),
-    Sign.SPOILT: (2, Rest.LOST),
+    Sign.MISSING: (TRIES, Rest.LOST),
+    Sign.SPOILT: (3, Rest.LOST),
     Sign.UNTRUSTED: (1, Rest.HELD),
     Sign.FINAL: (1, Rest.LOST),
 }
@@ -73,6 +74,8 @@ def read(answer: Answer, fault: str) -> Trial:
         return Trial(sign=Sign.UNTRUSTED, reason=f"{answer.problem}; {remedy}")
     if answer.end in {End.FORBIDDEN, End.REFUSED_HERE}:
         return Trial(sign=Sign.FINAL, reason=answer.problem)
+    if answer.end is End.UNREADABLE:
+        return Trial(sign=Sign.SPOILT, reason=answer.problem)
     if status is None or (status == 200 and answer.end is not End.WHOLE):
         return Trial(sign=Sign.PASSING, reason=answer.problem)
     if status == 200:
@@ -80,7 +83,7 @@ def read(answer: Answer, fault: str) -> Trial:
     reason = f"it answers with status {status}"
     if status in PASSING or status >= 500:
         return Trial(sign=Sign.PASSING, reason=reason, hint=longest_hint(answer.headers, None))
-    return Trial(sign=Sign.MISSING if status == 404 else Sign.FINAL, reason=reason)
+    return Trial(sign=Sign.MISSING if status in MISSING else Sign.FINAL, reason=reason)
 
 
 def decide(trials: Sequence[Trial], most: int) -> Wait | Rest:
@@ -101,4 +104,5 @@ def decide(trials: Sequence[Trial], most: int) -> Wait | Rest:
     if last.hint is not None:
         return Wait(floor=min(last.hint, LONGEST_HINT), spread=ceiling)
     # What is not there yet needs time; everything else is asked again at any moment, so that not all ask at once.
-    return Wait(floor=ceiling / 2, spread=ceiling / 2) if last.sign is Sign.MISSING else Wait(floor=0.0, spread=ceiling)
+    floor = ceiling / 2 if last.sign in {Sign.MISSING, Sign.SPOILT} else 0.0
+    return Wait(floor=floor, spread=ceiling - floor)

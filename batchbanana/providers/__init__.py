@@ -68,7 +68,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An image that is not in the answer but behind an address, http or https, as the server wrote it."""
+    """An image that is not in the answer but behind an address, as the server wrote it: relative, or of any scheme."""
 
     url: str
 

@@ -7,11 +7,12 @@ from batchbanana.images import mismatch
 from batchbanana.providers import Link, Received
 from batchbanana.providers.errors import Problem, failure_of, inner_status
 from batchbanana.providers.quoting import one_line
-from batchbanana.providers.tables import FINISH_REASONS, GLITCH, Verdict
+from batchbanana.providers.tables import FINISH_REASONS, GLITCH, SYNONYMS, Verdict
 from batchbanana.task import Attempt, Billed, Failure, FailureKind
 
 QUOTE_LIMIT = 140  # characters of the server's own words in a failure's sentence
 NAME_LIMIT = 200  # characters of a model's name
+TEXT_TOKENS = 100  # fewer are a few words and no image: the smallest, of 512 pixels, takes 747
 
 Group = tuple[int | Link, ...]
 """Images back to back: their numbers or addresses."""
@@ -24,6 +25,7 @@ class Answer:
     Attributes:
         readable: whether the document was one; else the images that came are all that is known.
         ranks: its images by their place, the best place first; groups are separated by text.
+        pointers: addresses that name no host or are not of the web, likewise; they count when no other image came.
         thoughts: indexes of images that the model made while it thought.
         text: what it said beside them.
         reason: why it stopped, as the wire spells it.
@@ -36,6 +38,7 @@ class Answer:
 
     readable: bool = True
     ranks: tuple[tuple[Group, ...], ...] = ()
+    pointers: tuple[Group, ...] = ()
     thoughts: tuple[int, ...] = ()
     text: str = ""
     reason: str = ""
@@ -68,8 +71,9 @@ def says_free(note: str) -> bool:
 def billed_without_image(*, image: int | None, output: int | None, refused: bool) -> Billed:
     """Say whether an answer without a usable image costs money.
 
-    Image tokens do; an answer that has used none does not, and neither does a refusal without usage. Output tokens of a
-    kind that is not told, or no usage at all (a relay may charge by the call), leave it unknown.
+    Image tokens do; an answer that has used none or too few for an image does not, and neither does a refusal without
+    usage. More output tokens of a kind that is not told, or no usage at all (a relay may charge by the call), leave it
+    unknown.
 
     Args:
         image: tokens of images that came out; None when the answer does not say.
@@ -80,14 +84,18 @@ def billed_without_image(*, image: int | None, output: int | None, refused: bool
         return Billed.YES
     if output is None:
         return Billed.NO if refused else Billed.UNKNOWN
-    return Billed.NO if not output or image == 0 else Billed.UNKNOWN
+    return Billed.NO if output < TEXT_TOKENS or image == 0 else Billed.UNKNOWN
 
 
 def verdict_on(reasons: Sequence[str]) -> tuple[str, Verdict]:
     """Give the first reason that is known, else the first there is, and what it means; any case is read."""
-    known = [reason for reason in reasons if reason.upper() in FINISH_REASONS]
-    reason = next(iter(known or [reason for reason in reasons if reason]), "")
-    return reason, FINISH_REASONS.get(reason.upper(), GLITCH)
+    verdicts = [(reason, FINISH_REASONS.get(_in_table(reason))) for reason in reasons if reason]
+    known = ((reason, verdict) for reason, verdict in verdicts if verdict is not None)
+    return next(known, (verdicts[0][0] if verdicts else "", GLITCH))
+
+
+def _in_table(reason: str) -> str:
+    return SYNONYMS.get(reason.upper(), reason.upper())
 
 
 def grouped(items: Sequence[str | int | Link], wanted: Callable[[int | Link], bool]) -> tuple[Group, ...]:
@@ -110,7 +118,7 @@ def choose(answer: Answer, images: Sequence[Received], attempt: Attempt, *, whol
     document is not `whole`, the model says that it refused), the last one is taken that is exactly what was asked for;
     an address, behind which nobody can look here, counts unless the model refused.
     """
-    stands = answer.verdict.may_stand and answer.problem is None
+    stands = answer.verdict.may_stand and (answer.problem is None or inner_status(answer.problem) < 400)
     sure = stands and whole and answer.readable
 
     def usable(group: Group) -> int | Link | None:
@@ -131,7 +139,8 @@ def choose(answer: Answer, images: Sequence[Received], attempt: Attempt, *, whol
 def failure_without_image(answer: Answer, images: Sequence[Received]) -> Failure:
     """Say why a whole answer delivered nothing."""
     if answer.problem is not None:
-        return replace(failure_of(inner_status(answer.problem), {}, answer.problem), status=200)
+        failure = failure_of(inner_status(answer.problem), {}, answer.problem)
+        return replace(failure, status=200, billed=_billed_beside(failure, answer, images))
     verdict, words, quote = answer.verdict, answer.verdict.words, answer.note
     billed = answer.billed
     faults = [image.fault for image in images if image.fault]
@@ -151,6 +160,16 @@ def failure_without_image(answer: Answer, images: Sequence[Received]) -> Failure
         final=verdict.final,
         tries=verdict.tries,
     )
+
+
+def _billed_beside(failure: Failure, answer: Answer, images: Sequence[Received]) -> Billed:
+    """Say whether an answer with an error in it costs money: what was made may be charged, whatever the error says."""
+    if answer.is_free:
+        return Billed.NO
+    if answer.billed is Billed.YES:
+        return Billed.YES
+    made = bool(images) or any(answer.ranks) or bool(answer.pointers)
+    return Billed.UNKNOWN if made else failure.billed
 
 
 def failure_of_broken(answer: Answer, fault: str | None, head: bytes) -> Failure:
@@ -183,7 +202,7 @@ def _all_ranks(answer: Answer, images: int, *, sure: bool) -> list[tuple[Group, 
     """Add what counts only when nothing else came: images from places that nobody knows, and those of thoughts."""
     named = {image for rank in answer.ranks for group in rank for image in group} | set(answer.thoughts)
     others = tuple(index for index in range(images) if index not in named)
-    ranks = [*answer.ranks, (others,) if others else ()]
+    ranks = [*answer.ranks, (others,) if others else (), answer.pointers]
     if sure and answer.thoughts and not any(ranks):
         ranks.append((answer.thoughts,))
     return ranks

@@ -15,9 +15,9 @@ from batchbanana.providers.answer import (
     grouped,
     verdict_on,
 )
-from batchbanana.providers.chattext import Item, address_of, items_of
+from batchbanana.providers.chattext import Attention, Item, address_of, is_whole, items_of
 from batchbanana.providers.errors import problem_in
-from batchbanana.providers.fields import count, get, last_text, mappings
+from batchbanana.providers.fields import count, get, last_text, mappings, snake
 from batchbanana.providers.jsonskim import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
@@ -26,7 +26,10 @@ from batchbanana.task import Billed
 STEPS = ("choices", "message", "delta")
 TEXTS = ("content", "text", "outputText")
 PLACES = ("imageUrl", "image", "images", "b64Json", "url", "source", "inlineData", "data", "result", "output")
+ORDER = (*STEPS, *TEXTS, *PLACES)
+RANKS = {spelling: rank for rank, name in enumerate(ORDER) for spelling in (name, snake(name))}
 DATA_KEYS = frozenset({"b64Json", "data"})
+ERRORS = 20  # last roots and choices that are searched for an error; one of each is usual, and a search is dear
 SIFTED = frozenset({*TEXTS, *PLACES, "output_text", "image_url"} - {"b64Json"})
 
 
@@ -46,7 +49,8 @@ def read_answer(document: object, images: int) -> Answer:
         return gemini_answer.read_answer(document, images)
     choices = [choice for root in roots for choice in mappings(get(root, "choices"))]
     messages = [message for choice in choices for message in mappings(get(choice, "message"))]
-    items = list(_walk(roots, ""))
+    items: list[Item] = []
+    _walk(roots, "", Attention(), items)
     native = last_text(get(choice, "nativeFinishReason") for choice in choices)
     reason, verdict = verdict_on([native, last_text(get(choice, "finishReason") for choice in choices)])
     refusal = last_text(
@@ -58,8 +62,9 @@ def read_answer(document: object, images: int) -> Answer:
     return Answer(
         ranks=(
             grouped(items, lambda item: isinstance(item, int) and 0 <= item < images),
-            grouped(items, lambda item: isinstance(item, Link)),
+            grouped(items, lambda item: isinstance(item, Link) and is_whole(item)),
         ),
+        pointers=grouped(items, lambda item: isinstance(item, Link) and not is_whole(item)),
         text=" ".join(item for item in items if isinstance(item, str)),
         reason=reason,
         verdict=verdict,
@@ -67,31 +72,32 @@ def read_answer(document: object, images: int) -> Answer:
         billed=_billed(usage, refused=verdict is REFUSED),
         usage=usage,
         model_version=one_line(last_text(get(root, "model") for root in roots), NAME_LIMIT) or None,
-        problem=problem_in([*roots, *choices]),
+        problem=problem_in([*roots[-ERRORS:], *choices[-ERRORS:]]),
     )
 
 
-def _walk(value: object, name: str) -> Iterator[Item]:
-    """Give what stands in a value that stands under a name."""
+def _walk(value: object, name: str, attention: Attention, into: list[Item]) -> None:
+    """Collect what stands in a value that stands under a name."""
     if isinstance(value, list):
         for item in value:
-            yield from _walk(item, name)
-    elif isinstance(value, Mapping) and value.get("thought") is not True:
-        for inner in (*STEPS, *TEXTS, *PLACES):
-            yield from _walk(get(value, inner), inner)
+            _walk(item, name, attention, into)
+    elif isinstance(value, Mapping):
+        ranks = {RANKS[key] for key in value if key in RANKS} if value.get("thought") is not True else ()
+        for inner in (ORDER[rank] for rank in sorted(ranks)):
+            _walk(get(value, inner), inner, attention, into)
     elif isinstance(value, str):
-        yield from _in_text(value, name)
+        into.extend(_in_text(value, name, attention))
     elif type(value) is int and name in DATA_KEYS:
-        yield value
+        into.append(value)
 
 
-def _in_text(text: str, name: str) -> Iterator[Item]:
+def _in_text(text: str, name: str, attention: Attention) -> Iterator[Item]:
     """Give what a string holds; where an image should stand, any address is one, and words say nothing."""
     link = None if name in TEXTS else address_of(text)
     if link is not None:
         yield link
         return
-    yield from (item for item in items_of(text) if name in TEXTS or not isinstance(item, str))
+    yield from (item for item in items_of(text, attention) if name in TEXTS or not isinstance(item, str))
 
 
 def _billed(usage: Mapping[str, object], *, refused: bool) -> Billed:

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from batchbanana.providers.fields import get, mappings
 from batchbanana.providers.jsonskim import Skim, Use
 from batchbanana.providers.quoting import one_line
-from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES, Rule
+from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES, WRAPPED, WRAPS, Rule
 from batchbanana.task import Failure
 
 MESSAGE_LIMIT = 300  # characters of a failure's sentence
@@ -47,6 +47,11 @@ class Problem:
     delay: float | None = None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: some relays put such an error beside every answer."""
+        return not (self.message or self.status or self.code or self.type)
+
+    @property
     def facts(self) -> str:
         """The lines that the rules look at."""
         lines = [f"form: {self.form}", f"status: {self.status}", f"code: {self.code}", f"type: {self.type}"]
@@ -82,15 +87,23 @@ def failure_of(status: int, headers: Mapping[str, str], problem: Problem) -> Fai
 
 
 def inner_status(problem: Problem) -> int:
-    """Give the HTTP status that an error inside a 200 should have come with; 500 when it does not say."""
-    return _told_status(problem) or 500
+    """Give the HTTP status that an error inside a 200 should have come with.
+
+    It is 500 when the error does not say, and 200 when its number is none of an error's: it only tells of something.
+    """
+    told = _told_status(problem)
+    return told or (200 if problem.code.isdecimal() else 500)
 
 
 def problem_in(places: Sequence[Mapping[str, object]]) -> Problem | None:
     """Find an error that stands in a 200: under `error`, or as a code of an error with a message; None without one."""
     problems = [(place, read_document(place)) for place in places]
-    said = (problem for place, problem in problems if place.get("error") or (problem.message and _told_status(problem)))
+    said = (problem for place, problem in problems if _is_said(problem, named=bool(place.get("error"))))
     return next(said, None)
+
+
+def _is_said(problem: Problem, *, named: bool) -> bool:
+    return not problem.is_empty if named else bool(problem.message and _told_status(problem))
 
 
 def read_body(body: bytes) -> Problem:
@@ -138,7 +151,10 @@ def _error_of(document: object) -> Mapping[str, object]:
     error = first.get("error")
     if isinstance(error, Mapping):
         return error
-    return {"message": error, **first} if isinstance(error, str) else first
+    if not isinstance(error, str):
+        return first
+    beside = first.get("message")
+    return {**first, "message": beside if isinstance(beside, str) and beside else error}
 
 
 def _read_error(error: Mapping[str, object]) -> Problem:
@@ -148,7 +164,7 @@ def _read_error(error: Mapping[str, object]) -> Problem:
         form="json",
         message=one_line(_message(error), 1000),
         status=_word(error.get("status")),
-        code=_word(error.get("code")),
+        code=_word(error.get("code") or ""),
         type=_word(error.get("type")),
         reasons=tuple(_word(detail["reason"]) for detail in details if detail.get("reason")),
         quotas=tuple(
@@ -176,7 +192,7 @@ def _parsed(body: bytes) -> object:
 
 def _told_status(problem: Problem) -> int | None:
     """Give the HTTP status that a problem names; None when it names none."""
-    if re.fullmatch(r"[3-5][0-9][0-9]", problem.code):
+    if re.fullmatch(r"[45][0-9][0-9]", problem.code):
         return int(problem.code)
     names = (problem.status, problem.code, problem.type)
     return next((STATUS_CODES[name.upper()] for name in names if name.upper() in STATUS_CODES), None)
@@ -205,11 +221,22 @@ def duration(value: object) -> float | None:
 
 def _rule(status: int, facts: str, hint: float | None) -> Rule:
     delay = 0.0 if hint is None else hint
+    status = _unwrapped(status, facts)
     for rule in RULES:
         fits = status in rule.statuses and delay > rule.delay_over
-        if fits and re.search(rule.says, facts, re.IGNORECASE | re.MULTILINE):
+        if fits and _says(rule.says, facts):
             return rule
     return OTHERWISE
+
+
+def _unwrapped(status: int, facts: str) -> int:
+    if status not in WRAPS or not facts.startswith("form: json"):
+        return status
+    return next((inner for inner, says in WRAPPED.items() if _says(says, facts)), status)
+
+
+def _says(pattern: str, facts: str) -> bool:
+    return re.search(pattern, facts, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def _sentence(rule: Rule, status: int, problem: Problem) -> str:

@@ -9,18 +9,20 @@ import re
 ESCAPE = rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,4}|\Z))?|.|\Z)"
 CONTENT = re.compile(rb'(?:[^"\\]*+(' + ESCAPE + rb'))*[^"\\]*+', re.DOTALL)
 CUT_ESCAPE = re.compile(rb"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?))?")
-WHOLE_ESCAPE = re.compile(
-    rb"\\(?:u([dD][89abAB]HH)\\u([dD][c-fC-F]HH)|u(HHHH)|(.))".replace(b"H", rb"[0-9a-fA-F]"), re.DOTALL
+UP_TO_QUOTE = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+CODE = re.compile(
+    rb"\\(?:u([dD][89abAB]HH)\\u([dD][c-fC-F]HH)|u(HHHH))".replace(b"H", rb"[0-9a-fA-F]"),
 )
-SHORT_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"/": b"/", b'"': b'"', b"\\": b"\\"}
+SHORT_ESCAPES = {rb"\/": b"/", rb"\n": b"\n", rb"\"": b'"', rb"\r": b"\r", rb"\t": b"\t", rb"\b": b"\b", rb"\f": b"\f"}
 
 
-def is_escaped(data: bytes, start: int, at: int) -> bool:
-    """Say whether an odd number of backslashes stands right before `at`; none before `start` counts."""
-    before = at
-    while before > start and data[before - 1] == ord("\\"):
-        before -= 1
-    return (at - before) % 2 == 1
+def closing_quote(data: bytes, start: int) -> int:
+    """Say where the quote stands that closes a string whose content goes on at `start`; -1 when none does."""
+    quote = data.find(b'"', start)
+    if quote <= start or data[quote - 1] != ord("\\"):
+        return quote
+    found = UP_TO_QUOTE.match(data, start)
+    return found.end() - 1 if found else -1
 
 
 def cut_escape(content: bytes) -> int:
@@ -39,15 +41,17 @@ def unescaped(content: bytes) -> bytes:
     r"""Undo a string's escapes; one that JSON does not know stays, with its backslash.
 
     The short ones come by the hundred thousand (`\/` in what PHP encoded, `\n` in broken lines) and are done in bulk.
+    Between backslashes that are escaped themselves every other one begins an escape.
     """
     if b"\\" not in content:
         return content
-    if b"\\\\" not in content:
-        for char in (b"/", b"n", b"r"):
-            content = content.replace(b"\\" + char, SHORT_ESCAPES[char])
-        if b"\\" not in content:
-            return content
-    return WHOLE_ESCAPE.sub(_character, content)
+    return b"\\".join([_without_escapes(run) if b"\\" in run else run for run in content.split(rb"\\")])
+
+
+def _without_escapes(content: bytes) -> bytes:
+    for escape, char in SHORT_ESCAPES.items():
+        content = content.replace(escape, char)
+    return CODE.sub(_character, content) if b"\\" in content else content
 
 
 def escaped(content: bytes) -> bytes:
@@ -56,9 +60,7 @@ def escaped(content: bytes) -> bytes:
 
 
 def _character(escape: re.Match[bytes]) -> bytes:
-    high, low, code, char = escape.groups()
+    high, low, code = escape.groups()
     if high:
         return chr(0x10000 + (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00).encode()
-    if code:
-        return chr(int(code, 16)).encode(errors="surrogatepass")
-    return SHORT_ESCAPES.get(char, escape.group())
+    return chr(int(code, 16)).encode(errors="surrogatepass")

@@ -16,7 +16,7 @@ def get(value: object, name: str) -> object:
     if not isinstance(value, Mapping):
         return None
     found = value.get(name)
-    return value.get(_snake(name)) if found is None else found
+    return value.get(snake(name)) if found is None else found
 
 
 def last_text(values: Iterable[object]) -> str:
@@ -31,5 +31,6 @@ def count(value: object) -> int:
 
 
 @cache
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """Spell a camelCase name in snake_case."""
     return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)

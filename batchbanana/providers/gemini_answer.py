@@ -12,13 +12,15 @@ from batchbanana.providers.answer import (
     says_free,
     verdict_on,
 )
-from batchbanana.providers.chattext import Item, address_of, items_of
+from batchbanana.providers.chattext import Attention, Item, address_of, is_whole, items_of
 from batchbanana.providers.errors import problem_in
 from batchbanana.providers.fields import count, get, last_text, mappings
 from batchbanana.providers.jsonskim import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
 from batchbanana.task import Billed
+
+ERRORS = 20  # last roots that are searched for an error; one is usual, and a search is dear
 
 
 def use_of(container: str, key: str) -> Use:
@@ -35,8 +37,9 @@ def read_answer(document: object, images: int) -> Answer:
         return UNREADABLE
     candidates = [candidate for root in roots for candidate in mappings(get(root, "candidates"))]
     parts = [part for candidate in candidates for part in mappings(get(get(candidate, "content"), "parts"))]
-    final = [item for part in parts if part.get("thought") is not True for item in _items(part)]
-    thought = [item for part in parts if part.get("thought") is True for item in _items(part)]
+    attention = Attention()
+    final = [item for part in parts if part.get("thought") is not True for item in _items(part, attention)]
+    thought = [item for part in parts if part.get("thought") is True for item in _items(part, attention)]
     native = {index for part in parts if type(index := get(get(part, "inlineData"), "data")) is int}
     feedback = [get(root, "promptFeedback") for root in roots]
     blocked = last_text(get(block, "blockReason") for block in feedback)
@@ -52,8 +55,9 @@ def read_answer(document: object, images: int) -> Answer:
         ranks=(
             grouped(final, lambda item: item in native and _is_number(item, images)),
             grouped(final, lambda item: item not in native and _is_number(item, images)),
-            grouped(final, lambda item: isinstance(item, Link)),
+            grouped(final, lambda item: isinstance(item, Link) and is_whole(item)),
         ),
+        pointers=grouped(final, lambda item: isinstance(item, Link) and not is_whole(item)),
         thoughts=tuple(item for item in thought if isinstance(item, int) and _is_number(item, images)),
         text=" ".join(item for item in final if isinstance(item, str)),
         reason=reason,
@@ -62,11 +66,11 @@ def read_answer(document: object, images: int) -> Answer:
         billed=Billed.NO if says_free(note) else _billed(usage, refused=verdict is REFUSED),
         usage=usage,
         model_version=one_line(last_text(get(root, "modelVersion") for root in roots), NAME_LIMIT) or None,
-        problem=None if candidates else problem_in(roots),
+        problem=None if candidates else problem_in(roots[-ERRORS:]),
     )
 
 
-def _items(part: Mapping[str, object]) -> Iterator[Item]:
+def _items(part: Mapping[str, object], attention: Attention) -> Iterator[Item]:
     """Give what a part holds: an image, the address of a file, or a text with whatever is in it."""
     index = get(get(part, "inlineData"), "data")
     if type(index) is int:
@@ -77,7 +81,7 @@ def _items(part: Mapping[str, object]) -> Iterator[Item]:
         yield link
     text = part.get("text")
     if isinstance(text, str):
-        yield from items_of(text)
+        yield from items_of(text, attention)
 
 
 def _is_number(item: object, images: int) -> bool:

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from batchbanana.providers.escapes import cut_escape, escaped, is_escaped, unescaped
-from batchbanana.providers.sieve import Bit, Sieve, What
+from batchbanana.providers.escapes import closing_quote, cut_escape, escaped, unescaped
+from batchbanana.providers.excerpt import ELISION, Excerpt
+from batchbanana.providers.sieve import Bit, Sieve, What, is_plain
 
 SPACE = b" \t\r\n"
 BLANK = SPACE + b"\xef\xbb\xbf"  # and a byte order mark, which some proxies leave at the start
 STRUCTURE = re.compile(rb'["{}\[\]:,]')
 CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
+QUOTE, COMMA, COLON = b'",:'
 HEAD_BYTES = 512
-ELISION = "…".encode()
+INTEGER_DIGITS = 100  # of a number that is read; Python refuses thousands, and a longer one counts nothing
 MARK = "data:;base64,#{}#"
 """Stands in a sifted text for the image data of that number; no text of a server's can hold it."""
 
@@ -40,15 +42,22 @@ class Bounds:
 
     Attributes:
         depth: containers within each other.
+        parts: brackets, quotes, commas and colons outside strings, a string's two quotes counted as one. An answer has
+            some hundreds. Each costs up to two microseconds here, and about another when the document is judged.
         rest: bytes of document kept beside what is handed on.
         text: bytes kept of any string; what goes beyond is left out.
-        streams: strings and data that are handed on; further ones are passed over and read as null or as nothing.
+        end: bytes kept beyond them of the end of a string that is searched for image data, and of what stands before
+            each of its data: an address often comes last.
+        streams: strings and data that are handed on. Of images back to back the last counts, so none may be passed
+            over; but nobody sends drafts by the dozen, and each is a file until the answer is judged.
     """
 
     depth: int = 64
+    parts: int = 12_000
     rest: int = 4 * 1024 * 1024
     text: int = 64 * 1024
-    streams: int = 16
+    end: int = 16 * 1024
+    streams: int = 64
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -103,9 +112,8 @@ class Skim:
         self._kept = 0  # bytes ever added to the rest
         self._safe = 0  # length of the rest up to which it can be closed
         self._begun = 0  # where in the rest the open string begins
-        self._streams = 0
-        self._stream: int | None = None  # the one under way, if it is handed on
-        self._room = 0  # bytes that the open text may still take; below 0 its end was left out
+        self._parts = 0
+        self._stream = -1  # the one that was begun last
         self._held = b""  # an escape that was cut off
         self._pieces: list[Piece] = []
         self._step: Callable[[bytes, int], int] = self._before
@@ -133,7 +141,7 @@ class Skim:
         if not self.complete:
             text = text[: self._safe] + bytes(container.closer for container in reversed(self._stack))
         try:
-            parsed: object = json.loads(text.decode(errors="replace"), strict=False)
+            parsed: object = json.loads(text.decode(errors="replace"), strict=False, parse_int=_integer)
         except ValueError:
             return None
         return parsed
@@ -148,28 +156,35 @@ class Skim:
         return len(data) - len(rest)
 
     def _outside(self, data: bytes, position: int) -> int:
-        """Copy what stands between strings, up to and with the next structural character."""
-        found = STRUCTURE.search(data, position)
-        end = found.start() if found else len(data)
-        self._keep(data[position:end].translate(None, SPACE))
-        if found is None or self.fault is not None:
-            return end
-        self._take(data[end])
-        return end + 1
+        """Copy what stands outside strings, up to and with the quote that begins the next one."""
+        for found in STRUCTURE.finditer(data, position):
+            at = found.start()
+            if at > position:
+                self._keep(data[position:at].translate(None, SPACE))
+            position = at + 1
+            if self.fault is None:
+                self._take(data[at])
+            if data[at] == QUOTE or self.complete or self.fault is not None:
+                return position
+        self._keep(data[position:].translate(None, SPACE))
+        return len(data)
 
     def _take(self, char: int) -> None:
         """Follow one structural character."""
-        if char in CLOSERS:
-            self._open(char)
-        elif char == ord('"'):
+        self._parts += 1
+        if self._parts > self._bounds.parts:
+            self.fault = "JSON of too many parts"
+        elif char == QUOTE:
             self._begin_string()
-        elif char == ord(","):
+        elif char == COMMA:
             self._safe = len(self._rest)
             self._keep(b",")
             self._stack[-1].wants_key = self._stack[-1].closer == ord("}")
-        elif char == ord(":"):
+        elif char == COLON:
             self._keep(b":")
             self._stack[-1].wants_key = False
+        elif char in CLOSERS:
+            self._open(char)
         else:
             self._close(char)
 
@@ -199,20 +214,24 @@ class Skim:
         use = Use.KEEP if top.wants_key else self._use(top.name, top.key)
         if use is Use.STREAM:
             self._begin_stream()
-            self._keep(b"null" if self._stream is None else str(self._stream).encode())
-            self._safe = len(self._rest)
+            if self.fault is None:
+                self._keep(str(self._stream).encode())
+                self._safe = len(self._rest)
             self._step = self._in_stream
             return
         self._keep(b'"')
         self._begun = len(self._rest)
-        self._room = self._bounds.text
-        self._step = self._in_text if use is Use.KEEP else partial(self._in_sifted, Sieve())
+        if use is Use.KEEP:
+            self._step = self._in_text
+        else:
+            self._step = self._at_sifted
 
     def _begin_stream(self) -> None:
-        self._stream = self._streams if self._streams < self._bounds.streams else None
-        if self._stream is not None:
-            self._streams += 1
-            self._pieces.append(Piece(self._stream, b"", last=False))
+        if self._stream + 1 >= self._bounds.streams:
+            self.fault = f"JSON with more than {self._bounds.streams} images"
+            return
+        self._stream += 1
+        self._pieces.append(Piece(self._stream, b"", last=False))
 
     def _in_text(self, data: bytes, position: int) -> int:
         """Keep a string's content up to the limit of a text."""
@@ -224,14 +243,14 @@ class Skim:
         return end
 
     def _end_text(self) -> None:
-        content = bytes(self._rest[self._begun :])
-        if len(content) > self._bounds.text:
-            content = content[: self._bounds.text]
-            self._rest[self._begun :] = content[: cut_escape(content)] + ELISION
-        self._keep(b'"')
         top = self._stack[-1]
+        content = self._rest[self._begun :] if top.wants_key else b""
+        if len(self._rest) - self._begun > self._bounds.text:
+            content = self._rest[self._begun :][: self._bounds.text]
+            self._rest[self._begun :] = content[: cut_escape(bytes(content))] + ELISION
+        self._keep(b'"')
         if top.wants_key:
-            top.key = _text(content)
+            top.key = unescaped(bytes(content)).decode(errors="replace")
         else:
             self._safe = len(self._rest)
         self._step = self._outside
@@ -239,50 +258,55 @@ class Skim:
     def _in_stream(self, data: bytes, position: int) -> int:
         """Hand a string's content on."""
         content, end, closed = self._content(data, position)
-        if self._stream is not None and (content or closed):
+        if content or closed:
             self._pieces.append(Piece(self._stream, unescaped(content), closed))
         if closed:
             self._step = self._outside
         return end
 
-    def _in_sifted(self, sieve: Sieve, data: bytes, position: int) -> int:
-        """Keep a text's words, hand its image data on."""
+    def _at_sifted(self, data: bytes, position: int) -> int:
+        """Keep a text at once that came whole and is short and plain, as most are; sift any other."""
         content, end, closed = self._content(data, position)
-        for bit in sieve.feed(unescaped(content)):
-            self._sift(bit)
-        if closed:
-            for bit in sieve.finish():
-                self._sift(bit)
-        if closed and self.fault is None:
-            self._keep(b'"')
+        words = unescaped(content)
+        if not (closed and len(words) <= self._bounds.text and is_plain(words)):
+            self._held = b""
+            self._step = partial(self._in_sifted, Sieve(), Excerpt(beginning=self._bounds.text, end=self._bounds.end))
+            return position
+        self._keep(escaped(words) + b'"')
+        if self.fault is None:
             self._safe = len(self._rest)
             self._step = self._outside
         return end
 
-    def _sift(self, bit: Bit) -> None:
+    def _in_sifted(self, sieve: Sieve, words: Excerpt, data: bytes, position: int) -> int:
+        """Keep a text's words, hand its image data on."""
+        content, end, closed = self._content(data, position)
+        bits = sieve.feed(unescaped(content))
+        if closed:
+            bits += sieve.finish()
+        for bit in bits:
+            if self.fault is not None:
+                return end
+            self._sift(bit, words)
+        if closed and self.fault is None:
+            self._keep(escaped(words.rest()) + b'"')
+            self._safe = len(self._rest)
+            self._step = self._outside
+        return end
+
+    def _sift(self, bit: Bit, words: Excerpt) -> None:
         what, found = bit
-        if self.fault is not None:
-            return
         if what is What.WORDS:
-            self._keep_words(found)
+            self._keep(escaped(words.take(found)))
         elif what is What.START:
             self._begin_stream()
-            self._keep(b"" if self._stream is None else MARK.format(self._stream).encode())
-        elif self._stream is not None:
+            self._keep(escaped(words.rest()) + MARK.format(self._stream).encode())
+        else:
             self._pieces.append(Piece(self._stream, found, last=what is What.END))
-
-    def _keep_words(self, words: bytes) -> None:
-        """Keep a sifted text's words up to the limit of a text."""
-        if self._room >= 0:
-            self._keep(escaped(words[: self._room]))
-            self._room -= len(words)
-            self._keep(ELISION if self._room < 0 else b"")
 
     def _content(self, data: bytes, position: int) -> tuple[bytes, int, bool]:
         """Cut out a string's content, still escaped; gives also where to go on and whether the string has closed."""
-        quote = data.find(b'"', position)
-        while quote >= 0 and is_escaped(data, position, quote):
-            quote = data.find(b'"', quote + 1)
+        quote = closing_quote(data, position)
         if quote >= 0:
             return data[position:quote], quote + 1, True
         content = data[position:]
@@ -297,5 +321,5 @@ class Skim:
             self.fault = f"JSON with more than {self._bounds.rest} bytes beside its images"
 
 
-def _text(content: bytes) -> str:
-    return unescaped(content).decode(errors="replace")
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= INTEGER_DIGITS else None

@@ -2,9 +2,12 @@
 
 import re
 
-LOOKED_AT = 8192  # characters; a page of megabytes is not worth more
+LOOKED_AT = 1024  # characters; no limit is larger, and a page of megabytes is not worth more
+UNSURE = 32  # characters before a cut; half a key there may not look like one, and is shorter
+
+# No part that can go on for long fails at its end, so that no text makes this slow.
 SECRET = re.compile(
-    r"AIza[\w-]{8,}|\bAQ\.[\w-]{8,}|\bya29\.[\w.-]+|\bsk-[\w*-]{4,}|\beyJ[\w-]{8,}\.[\w.-]+|\bBearer\s+\S{8,}"
+    r"AIza[\w-]{8,}|\bAQ\.[\w-]{8,}|\bya29\.[\w.-]+|\bsk-[\w*-]{4,}|\b(?-i:eyJ)[\w-]{8,}+(?:\.[\w.-]+)?|\bBearer \S{8,}"
     r"|(?<=key=)[^\s&\"']+|(?:key|token|secret)(?: provided)?[\"']?\s{0,3}[:=]\s{0,3}[\"']?[^\s&\"',;]{8,}",
     re.IGNORECASE,
 )
@@ -12,6 +15,12 @@ SECRET = re.compile(
 
 def one_line(text: str, limit: int) -> str:
     """Give at most `limit` characters of `text` as one printable line; what looks like a key becomes ***."""
-    printable = "".join(char if char.isprintable() else " " for char in text[:LOOKED_AT])
-    line = SECRET.sub("***", " ".join(printable.split()))
+    line = " ".join(text[: 8 * LOOKED_AT].split())
+    is_cut = len(line) > LOOKED_AT
+    line = line[:LOOKED_AT]
+    if not line.isprintable():
+        line = " ".join("".join(char if char.isprintable() else " " for char in line).split())
+    line = SECRET.sub("***", line)
+    if is_cut:
+        line = line[:-UNSURE] + "…"
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

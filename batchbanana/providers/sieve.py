@@ -10,18 +10,23 @@ from enum import Enum, auto
 
 SPACE = b" \t\r\n"
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
-PLAIN_RUN = re.compile(rb"[A-Za-z0-9+/_-]*+")
+PLAIN_RUN = re.compile(rb"[A-Za-z0-9+/_\r-]*+")
 ENCLOSED_RUN = re.compile(rb"[A-Za-z0-9+/_\r\n-]*+")
+BLANK_RUN = re.compile(rb"[ \t\r\n]*+")
 PADDING = re.compile(rb"=*+")
 ENCLOSING = b"(<\"'"
 
-# What may be a data URI's head, or the beginning of one where the text ends for now; 22 characters are usual.
-CANDIDATE = re.compile(rb"data:[^\s,:()<>]{0,200}(?:,|\Z)|d(?:a(?:ta?)?)?\Z", re.IGNORECASE)
-HEAD = re.compile(rb"data:(?:image/[^;]*|(?:application|binary)/octet-stream)?(?:;.*)?;base64,", re.IGNORECASE)
+# A data URI's head, or what may be the beginning of one where the text ends for now; 22 characters are usual. The first
+# look ahead keeps it short, and no two that fail overlap, so that no text makes this slow.
+_IN_HEAD = rb"[^\s,:()<>]{0,200}+"
+_HEAD = rb"data:(?=" + _IN_HEAD + rb",)(?:image/[^;,]*+|(?:application|binary)/octet-stream)?(?:;[^,]*)?;base64,"
+WHOLE_HEAD = re.compile(_HEAD, re.IGNORECASE)
+HEAD = re.compile(_HEAD + rb"|(?:data:" + _IN_HEAD + rb"|d(?:a(?:ta?)?)?)\Z", re.IGNORECASE)
 
 # How the base64 of a PNG, JPEG, WebP or GIF begins. A text that begins so is a picture without a data URI's head.
 MAGIC = (b"iVBORw0KGgo", b"/9j/", b"UklGR", b"R0lGOD")
 
+NARROW = 16  # characters; of shorter lines there would be too many, and nobody breaks base64 so
 WRAPPED = 256  # characters; a line that is longer was not broken on purpose: MIME breaks at 76, PEM at 64
 
 
@@ -35,6 +40,11 @@ class What(Enum):
 
 
 Bit = tuple[What, bytes]
+
+
+def is_plain(text: bytes) -> bool:
+    """Say whether a whole text is nothing but words, which a sieve would let pass as they are."""
+    return WHOLE_HEAD.search(text) is None and not text.lstrip(SPACE).startswith(MAGIC)
 
 
 class Sieve:
@@ -92,7 +102,7 @@ class Sieve:
 
     def _in_words(self, text: bytes, position: int) -> int:
         """Let words pass up to a data URI."""
-        found = CANDIDATE.search(text, position)
+        found = HEAD.search(text, position)
         start = found.start() if found else len(text)
         self._words(text[position:start])
         if found is None:
@@ -100,9 +110,6 @@ class Sieve:
         if not found[0].endswith(b","):
             self._carry = found[0]
             return len(text)
-        if not HEAD.fullmatch(found[0]):
-            self._words(found[0][:1])
-            return start + 1
         self._is_enclosed = self._last != b"" and self._last in ENCLOSING
         self._head = found[0][:-1]
         self._step = self._before_data
@@ -110,15 +117,16 @@ class Sieve:
 
     def _before_data(self, text: bytes, position: int) -> int:
         """Pass the blanks after a data URI's head; without data it was but a mention of one."""
-        rest = text[position:].lstrip(SPACE)
-        if rest and rest[0] in ALPHABET:
-            self._head = b""
-            self._start()
-        elif rest:
-            self._words(self._head)
-            self._head = b""
-            self._step = self._in_words
-        return len(text) - len(rest)
+        found = BLANK_RUN.match(text, position)
+        start = found.end() if found else position
+        if start < len(text):
+            head, self._head = self._head, b""
+            if text[start] in ALPHABET:
+                self._start()
+            else:
+                self._words(head)
+                self._step = self._in_words
+        return start
 
     def _in_data(self, text: bytes, position: int) -> int:
         """Hand base64 on up to its end."""
@@ -127,9 +135,10 @@ class Sieve:
         else:
             found = (ENCLOSED_RUN if self._is_enclosed else PLAIN_RUN).match(text, position)
             end = found.end() if found else position
-        if end > position:
-            self._bits.append((What.DATA, text[position:end]))
-            self._line += end - position
+        data = text[position:end] if self._is_enclosed else text[position:end].replace(b"\r", b"")
+        if data:
+            self._bits.append((What.DATA, data))
+            self._line += len(data)
         if end == len(text):
             return end
         if text[end] == ord("="):
@@ -151,9 +160,8 @@ class Sieve:
 
     def _goes_on(self, char: int) -> bool:
         """Say whether data that is not enclosed goes on after a character that is not base64's."""
-        if char != ord("\n"):
-            return char == ord("\r")
-        if not max(1, self._width or 0) <= self._line <= WRAPPED:
+        narrowest = 1 if self._width is None else max(NARROW, self._width)
+        if char != ord("\n") or not narrowest <= self._line <= WRAPPED:
             return False
         self._width = 0 if self._width is None else self._line
         self._line = 0

@@ -67,13 +67,16 @@ FINISH_REASONS = {
 }
 """Those of the native format, and two of the chat format. Any other reason and none are a glitch when no image came."""
 
+SYNONYMS = dict.fromkeys(("REFUSAL", "SENSITIVE", "CONTENT_POLICY"), "CONTENT_FILTER")
+"""What relays call a reason of the table, in the words of the service behind them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One row of the table of error answers.
 
     Attributes:
-        statuses: HTTP statuses it is about.
+        statuses: HTTP statuses it is about; 200 stands for an error inside one that names no status of an error.
         says: a regular expression to be found in a line of the answer's facts, in any case. The lines are
             `form: json|html|text|empty`, `status: …`, `code: …`, `type: …`, `reason: …`, `quota: ID = VALUE` and
             `message: …`.
@@ -95,11 +98,28 @@ class Rule:
 
 BAD_KEY = r"API_KEY_(INVALID|EXPIRED|SERVICE_BLOCKED)|API key.{0,20}(expired|not valid|invalid|not found)"
 NO_MONEY = (
-    r"^quota: .* = 0$|\blimit: 0(?![.\d])|spending cap|credits are depleted|insufficient_(user_)?quota|"
-    r"insufficient (balance|credits?)\b"
+    r"spending cap|credits are depleted|insufficient_(user_)?quota|insufficient[ _](balance|credits?)\b|"
+    r"quota is not enough|\bbudget_exceeded\b|: budget has been exceeded"
 )
-NO_MODEL = r"model_not_found|no available channel"
-FLAGGED = r"content_policy_violation|moderation_blocked|content_filter|input was flagged"
+NO_QUOTA = r"^quota: .* = 0$|^message: .*\bquota\b.{0,200}(?<!remaining )\blimit: 0(?![.\d]| remaining)"
+DAY = r"^quota: .*PerDay|^message: .*\bper-day\b"
+WRONG_PATH = r"\b(models|v1(alpha|beta)?)/v1(alpha|beta)?/"  # a version where none belongs: the base URL brought it
+NO_MODEL = (
+    r"model_not_found|no available channel|无可用渠道|\bno endpoints found for |\binvalid model name\b|"
+    r"is not a valid model ID\b|\b[a-z]+_model_access_denied\b"
+)
+FLAGGED = (
+    r"content_policy_violation|ContentPolicyViolationError|moderation_blocked|content_filter|input was flagged|"
+    r"^(code|type): prompt_blocked$|request blocked by Gemini API"
+)
+ABROAD = r"^status: FAILED_PRECONDITION|^message: .*\buser location is not supported"
+WALL = r"^form: (html|text)$(?s:.*)(Just a moment\b|Attention Required!|\berror code: 10[012]\d\b)"
+TIMED_OUT = (
+    r"\bdeadline[ _]exceeded\b|^message: .*(\btimed out\b|\b(i/o|gateway|upstream request) timeout\b|"
+    r"\btimeout (awaiting|exceeded)\b)|^message: request timeout$"
+)
+NO_WAY = "The service cannot be reached behind its gateway"
+NO_TUNNEL = r"^message: .*\berror( code)?:? 1033\b"
 SPEND = r"^quota: .*spend|\bspend.{0,80}(10|ten)[ -]min|rolling (10|ten)[ -]min"
 
 RULES = (
@@ -110,32 +130,47 @@ RULES = (
         remedy=CHECK_URL,
     ),
     Rule(
-        statuses={400, 403},
+        statuses={200, 400, 403, 500, 502},
         says=FLAGGED,
         kind=FailureKind.REFUSED,
         words="The service refused",
         remedy="change the prompt or the references",
     ),
+    Rule(
+        statuses={200, 400, 401, 402, 403, 429, 500, 502, 503},
+        says=NO_MONEY,
+        kind=FailureKind.FATAL,
+        words="The account has no quota or credit left",
+        remedy=CHECK_BILLING,
+    ),
+    Rule(statuses={404}, says=WRONG_PATH, kind=FailureKind.FATAL, words="There is no such address", remedy=CHECK_URL),
+    Rule(
+        statuses={200, 400, 401, 403, 404, 500, 503},
+        says=NO_MODEL,
+        kind=FailureKind.MODEL_GONE,
+        words="The model is not served here",
+        remedy="choose another with `model`",
+    ),
     Rule(statuses={400}, says=BAD_KEY, kind=FailureKind.FATAL, words="The key is not accepted", remedy=CHECK_KEY),
     Rule(
         statuses={400},
-        says=r"^status: FAILED_PRECONDITION",
+        says=ABROAD,
         kind=FailureKind.FATAL,
         words="The account may not use this service",
         remedy="check billing, and whether the service is offered in your region",
     ),
     Rule(statuses={401}, kind=FailureKind.FATAL, words="The key is not accepted", remedy=CHECK_KEY),
     Rule(statuses={402}, kind=FailureKind.FATAL, words="The prepaid credit is used up", remedy=CHECK_BILLING),
+    Rule(
+        statuses={403},
+        says=WALL,
+        kind=FailureKind.FATAL,
+        words="A wall in front of the service turned the request away",
+        remedy="check that this machine's address may use it",
+    ),
     Rule(statuses={403}, kind=FailureKind.FATAL, words="The key may not do this", remedy=CHECK_KEY),
     Rule(
         statuses={407}, kind=FailureKind.FATAL, words="The proxy wants a password", remedy="check the proxy's settings"
-    ),
-    Rule(
-        statuses={400, 404, 500, 503},
-        says=NO_MODEL,
-        kind=FailureKind.MODEL_GONE,
-        words="The model is not served here",
-        remedy="choose another with `model`",
     ),
     Rule(
         statuses={404},
@@ -145,10 +180,26 @@ RULES = (
         remedy="choose another with `model`",
     ),
     Rule(statuses={404}, kind=FailureKind.FATAL, words="There is no such address", remedy=CHECK_URL),
+    Rule(statuses={525, 526, 527, 530}, kind=FailureKind.UNAVAILABLE, words=NO_WAY),
+    Rule(statuses=range(500, 600), says=NO_TUNNEL, kind=FailureKind.UNAVAILABLE, words=NO_WAY),
     Rule(
         statuses={408, 499, 504, *range(520, 525)},
         kind=FailureKind.TIMEOUT,
         words="The request timed out on its way",
+        billed=Billed.UNKNOWN,
+    ),
+    Rule(
+        statuses={500, 502},
+        says=TIMED_OUT,
+        kind=FailureKind.TIMEOUT,
+        words="The request timed out on its way",
+        billed=Billed.UNKNOWN,
+    ),
+    Rule(
+        statuses={500, 502},
+        says=r"^(code|type): empty_response$",
+        kind=FailureKind.NO_IMAGE,
+        words="The server answered without an image",
         billed=Billed.UNKNOWN,
     ),
     Rule(
@@ -167,14 +218,12 @@ RULES = (
     ),
     Rule(
         statuses={429},
-        says=NO_MONEY,
+        says=NO_QUOTA,
         kind=FailureKind.FATAL,
         words="The account has no quota or credit left",
         remedy=CHECK_BILLING,
     ),
-    Rule(
-        statuses={429}, says=r"^quota: .*PerDay", kind=FailureKind.DAY_QUOTA, words="The quota for the day is used up"
-    ),
+    Rule(statuses={429}, says=DAY, kind=FailureKind.DAY_QUOTA, words="The quota for the day is used up"),
     Rule(
         statuses={429},
         says=SPEND,
@@ -188,14 +237,15 @@ RULES = (
         kind=FailureKind.RATE_LIMITED,
         words="The quota for the minute is used up",
     ),
-    Rule(
-        statuses={429},
-        delay_over=DAY_DELAY,
-        kind=FailureKind.DAY_QUOTA,
-        words="The server wants a long pause",
-    ),
+    Rule(statuses={429}, delay_over=DAY_DELAY, kind=FailureKind.DAY_QUOTA, words="The server wants a long pause"),
     Rule(statuses={429}, kind=FailureKind.RATE_LIMITED, words="The server wants fewer requests"),
     Rule(statuses={503, 529}, kind=FailureKind.UNAVAILABLE, words="The service is overloaded"),
+    Rule(
+        statuses={413},
+        kind=FailureKind.INVALID,
+        words="The request is too large for the server",
+        remedy="use fewer or smaller references",
+    ),
     Rule(statuses=range(400, 500), kind=FailureKind.INVALID, words="The server does not accept this request"),
     Rule(
         statuses=range(300),
@@ -206,6 +256,16 @@ RULES = (
 )
 OTHERWISE = Rule(statuses=(), kind=FailureKind.SERVER_ERROR, words="The server failed")
 """Every other status: 5xx, and those that no standard knows."""
+
+WRAPS = {500, 502}
+WRAPPED = {
+    429: r"^(status|code): (RESOURCE_EXHAUSTED|429)$|"
+    r"^message: .*\bstatus\W{2,5}RESOURCE_EXHAUSTED\b",
+    503: r"^(status|type|code): (UNAVAILABLE|overloaded_error|503)$|^message: overloaded\W*$|"
+    r"^message: .*(\bstatus\W{2,5}UNAVAILABLE\b|\b(model|service|server)s?( [`'\"]?[\w./]+-\S+)?"
+    r"( is| are)?( currently)? overloaded\b)",
+}
+"""What JSON says that came with a status of `WRAPS`, by the status that a relay has wrapped so."""
 
 STATUS_CODES = {
     "INVALID_ARGUMENT": 400,

@@ -58,7 +58,7 @@ def _message(plan: Plan, items: list[str | int], uris: Sequence[str]) -> dict[st
     if "thought" in plan.images:
         message["reasoning_content"] = f"![thought]({uris[plan.images.index('thought')]})"
     message["content"] = _content(plan, items, uris)
-    if effects.shape in ("images", "null"):
+    if effects.shape in ("images", "nothing"):
         indexes = [item for item in items if isinstance(item, int)]
         message["images"] = [{**_image_url(uris[index]), "index": at} for at, index in enumerate(indexes)]
     if effects.message is not None:
@@ -71,7 +71,7 @@ def _message(plan: Plan, items: list[str | int], uris: Sequence[str]) -> dict[st
 
 def _content(plan: Plan, items: list[str | int], uris: Sequence[str]) -> object:
     shape = plan.effects.shape
-    if shape == "null" or (not items and (plan.effects.block or plan.reason not in ("STOP", "stop"))):
+    if shape == "nothing" or (not items and (plan.effects.block or plan.reason not in ("STOP", "stop"))):
         return None
     if shape in ("parts", "output_image", "parts_b64"):
         return [_part(plan, item, uris) for item in items]

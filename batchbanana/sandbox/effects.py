@@ -63,8 +63,9 @@ Shape = Literal[
     "url",
     "bare_url",
     "data_url",
-    "null",
+    "nothing",
 ]
+
 _Printable = Annotated[str, Field(pattern=r"^[!-~]+$")]
 _Pixels = Annotated[int, Field(ge=1, le=20_000)]
 

@@ -103,7 +103,7 @@ def plan(wanted: Wanted, model: Model, effects: Effects, *, number: int, time: f
 
 
 def _delivers(effects: Effects, *, chat: bool) -> bool:
-    if effects.block or effects.image == "none" or (chat and effects.shape == "null"):
+    if effects.block or effects.image == "none" or (chat and effects.shape == "nothing"):
         return False
     return effects.finish in (None, "STOP", "stop") or effects.image == "kept"
 

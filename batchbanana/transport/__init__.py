@@ -9,6 +9,7 @@ from batchbanana.transport.exchange import Answer, End, Sink
 from batchbanana.transport.guard import Guard, RefusedError
 from batchbanana.transport.lane import Lane, Lanes
 from batchbanana.transport.patience import PROGRESS, Patience
+from batchbanana.transport.secret import Secret
 
 __all__ = [
     "GOOGLE",
@@ -22,6 +23,7 @@ __all__ = [
     "Lanes",
     "Patience",
     "RefusedError",
+    "Secret",
     "Sink",
     "is_google",
 ]

@@ -19,6 +19,7 @@ from batchbanana.transport.client import connect, disconnect
 from batchbanana.transport.exchange import Answer, End, Exchange, Sink
 from batchbanana.transport.guard import Address, Guard, RefusedError, Target, address_of, is_loopback_name
 from batchbanana.transport.patience import Patience
+from batchbanana.transport.secret import Secret
 
 MOST_REDIRECTS = 3
 MOST_ADDRESSES = 4  # of one name that are tried in one go
@@ -52,13 +53,20 @@ class Downloads:
         self._resolver = resolver
         self._building = anyio.Lock()
 
-    def check(self, url: str) -> None:
-        """Judge an address without asking anybody.
+    @property
+    def secret(self) -> Secret:
+        """The key, which a server may have written into addresses and files."""
+        return self._guard.secret
+
+    def check(self, url: str) -> str:
+        """Judge an address without asking anybody; gives it in full.
 
         Raises:
             RefusedError: it must not be asked.
         """
+        url = self._guard.absolute(url)
         self._guard.target(url)
+        return url
 
     async def fetch(self, url: str, rung: Rung, sink: Sink) -> Answer:
         """Get what is at an address, over at most three redirects; never raises but for cancellation.
@@ -73,7 +81,7 @@ class Downloads:
         """
         patience = Patience(rung, anyio.current_time())
         try:
-            target = self._guard.target(url)
+            target = self._guard.target(self._guard.absolute(url))
             for _ in range(MOST_REDIRECTS + 1):
                 answer = await self._ask(target, patience, sink)
                 location = answer.headers.get("location")

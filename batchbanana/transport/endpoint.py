@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from batchbanana.errors import NeedsPersonError, UsageError
-
-SHORTEST_SECRET = 6  # characters of a key's beginning that are worth hiding
-CUT = r"(?=\u2026|\.\.\.|\W*$)"  # where a quotation was cut, or the text ends
+from batchbanana.transport.secret import Secret
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 GOOGLE_HOSTS = (".googleapis.com",)
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 VERSIONS = ("/v1beta/openai", "/v1beta", "/v1")
+# What documents show behind the base, and people paste along with it. A bare `/models` may be a relay's own path.
+PASTED = re.compile(r"/chat/completions$|/models/[^/]+:[A-Za-z]+$|(?<=/v1)/models$|(?<=/v1beta)/models$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +40,12 @@ class Endpoint:
         """Check and normalise what the user gave.
 
         Raises:
-            UsageError: the base URL is not one.
+            UsageError: the base URL is not one, or holds the key; it is never quoted, since people paste keys into it.
             NeedsPersonError: the key cannot be a key.
         """
         base = _normal_base(base_url or GOOGLE)
+        if Secret(key.strip()).is_in(base):
+            raise UsageError("base_url must not hold the API key, which comes from the environment; take it out")
         host = urlsplit(base).hostname or ""
         return cls(base=base, auth=auth or ("google" if is_google(host) else "bearer"), key=_checked_key(key))
 
@@ -51,15 +53,14 @@ class Endpoint:
         """Give the one header that authenticates."""
         return {"x-goog-api-key": self.key} if self.auth == "google" else {"authorization": f"Bearer {self.key}"}
 
-    def hide(self, text: str) -> str:
-        """Take the key out of a text that a server wrote: some quote the headers they were sent.
+    @property
+    def secret(self) -> Secret:
+        """The key as what must not be told."""
+        return Secret(self.key)
 
-        A quotation may have been cut in the middle of the key, so a beginning of it before a cut is taken out as well.
-        """
-        text = text.replace(self.key, "[key]")
-        for length in range(len(self.key) - 1, SHORTEST_SECRET - 1, -1):
-            text = re.sub(re.escape(self.key[:length]) + CUT, "[key]", text)
-        return text
+    def hide(self, text: str) -> str:
+        """Take the key out of a text that a server wrote: some quote the headers they were sent."""
+        return self.secret.hide(text)
 
 
 def is_google(host: str) -> bool:
@@ -68,7 +69,7 @@ def is_google(host: str) -> bool:
 
 
 def _normal_base(url: str) -> str:
-    wrong = UsageError(f"base_url {url!r} is not a URL such as https://api.example.com; correct it")
+    wrong = UsageError("base_url is not a URL such as https://api.example.com; correct it")
     try:
         parts = urlsplit(url.strip())
         valid = parts.scheme in {"http", "https"} and httpx.URL(url.strip()).host and parts.port != 0
@@ -80,7 +81,7 @@ def _normal_base(url: str) -> str:
         raise UsageError(
             "base_url must hold no user name, password, query or fragment; the key comes from the environment"
         )
-    path = parts.path.rstrip("/")
+    path = PASTED.sub("", parts.path.rstrip("/")).rstrip("/")
     for version in VERSIONS:
         path = path.removesuffix(version).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"

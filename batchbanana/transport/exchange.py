@@ -1,16 +1,19 @@
 """One request and its answer: streamed, bounded in time and bytes, and explained when it goes wrong."""
 
+import contextlib
 import errno
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum, auto
 
 import anyio
 import httpx
+from anyio.lowlevel import checkpoint
 
 from batchbanana.transport.client import CONNECT_TIMEOUT, LOCATION
+from batchbanana.transport.coding import PIECE, Decoder, UnreadableError
 from batchbanana.transport.patience import Patience
 
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
@@ -25,6 +28,7 @@ class End(Enum):
     UNSENT = auto()  # no byte of the request can have been acted on
     BROKEN = auto()  # the connection went away after sending
     LATE = auto()  # the deadline passed, or the body stalled
+    UNREADABLE = auto()  # a 200 that is compressed as nobody asked, or larger than any answer
     TLS = auto()  # the certificate is not trusted
     REFUSED_HERE = auto()  # the HTTP library would not send it
     FORBIDDEN = auto()  # the guard would not let it be sent; downloads only
@@ -81,6 +85,7 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._complete = False
+        self._fault = ""
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
         """Send the request and stream the answer.
@@ -102,6 +107,8 @@ class Exchange:
                     await response.aclose()
         if scope.cancelled_caught and not self._complete:
             return self._answer(End.LATE, "no answer in time" if self._status is None else "the answer stalled")
+        if self._fault:
+            return self._answer(End.UNREADABLE, self._fault)
         return self._answer(End.WHOLE)
 
     async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> None:
@@ -109,25 +116,38 @@ class Exchange:
             self._complete = True  # the status alone says enough; what comes of the body adds to the message
             scope.deadline = min(scope.deadline, anyio.current_time() + CONNECT_TIMEOUT)
             if self._wanted:
-                await self._read_error(response)
+                with contextlib.suppress(UnreadableError):
+                    await self._read_error(response)
             return
-        chunks = response.aiter_bytes()
-        async for chunk in chunks:
-            if not self._sink.feed(chunk):
-                self._complete = True
-                break
-            scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+        chunks = response.aiter_raw()  # the library would inflate each of them whole, whatever it comes to
+        try:
+            await self._read_image(chunks, _decoder(response), scope)
+        except UnreadableError as error:
+            self._fault = str(error)
+            return
         # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little only
         # keeps the connection usable, and nobody's hurry may cost the image now.
         with anyio.CancelScope(shield=True), anyio.move_on_after(LINGER):
             async for _ in chunks:
                 pass
 
+    async def _read_image(self, chunks: AsyncIterator[bytes], decoder: Decoder, scope: anyio.CancelScope) -> None:
+        async for chunk in chunks:
+            for piece in decoder.pieces(chunk):
+                if not self._sink.feed(piece):
+                    self._complete = True
+                    return
+                if len(piece) == PIECE:  # more may be in this chunk than is good for the others and for the deadline
+                    await checkpoint()
+            scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+
     async def _read_error(self, response: httpx.Response) -> None:
-        async for chunk in response.aiter_bytes():
-            self._body += chunk
-            if len(self._body) >= self._wanted:
-                return
+        decoder = _decoder(response)
+        async for chunk in response.aiter_raw():
+            for piece in decoder.pieces(chunk):
+                self._body += piece
+                if len(self._body) >= self._wanted:
+                    return
 
     def explain(self, error: Exception) -> Answer:
         """Say what an exception of the HTTP library means for money: was anything sent?"""
@@ -162,6 +182,10 @@ class Exchange:
             problem=problem,
             signature=signature,
         )
+
+
+def _decoder(response: httpx.Response) -> Decoder:
+    return Decoder(response.headers.get_list("content-encoding", split_commas=True))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

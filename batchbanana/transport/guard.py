@@ -6,20 +6,22 @@ The same parse is judged and connected to, so there are no two readings of an ad
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from batchbanana.transport.endpoint import SHORTEST_SECRET
+from batchbanana.transport.secret import Secret
 
 LONGEST = 16 * 1024  # characters; signed addresses have a few thousand
 NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  # punycode included; no percent signs, no zones
 LONGEST_NAME = 253  # characters, as the name system has it
 NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 INNER_NAMES = (".localhost", ".local", ".internal", ".home.arpa")  # names that only mean something inside a network
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")  # an IPv4 address as networks without IPv4 write it
-PROTOCOLS = IPv4Network("192.0.0.0/24")  # partly counted as global by the library
+# Counted as global by the library: of protocols; of relays from IPv4 to IPv6, long out of use; of documents.
+NOT_PUBLIC = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 Address = IPv4Address | IPv6Address
 
@@ -51,8 +53,12 @@ class Guard:
     """Judges addresses by where the base is.
 
     Args:
-        base: the base URL; its own host may be asked wherever it is, and a base on loopback opens loopback.
+        base: the base URL. Its own host may be asked wherever its name leads, be it into a private network: whoever
+            set the base sends the key there. A base on loopback opens all of loopback, every port of it.
         secret: the key, which must not travel in an address either.
+
+    Attributes:
+        secret: the same.
     """
 
     def __init__(self, base: str, secret: str = "") -> None:
@@ -61,7 +67,21 @@ class Guard:
         literal = _literal(self._host)
         self._on_loopback = is_loopback_name(self._host) or (literal is not None and literal.is_loopback)
         self._is_plain = parts.scheme == "http"
-        self._secret = secret if len(secret) >= SHORTEST_SECRET else ""
+        self._folder = f"{base}/"
+        self.secret = Secret(secret)
+
+    def absolute(self, url: str) -> str:
+        """Give an address in full: one that names no host is of the base's, and one without a scheme has the base's.
+
+        Raises:
+            RefusedError: it is none.
+        """
+        if not url or SCHEME.match(url):
+            return url
+        try:
+            return urljoin(self._folder, url)
+        except ValueError:  # a bracket that does not close
+            raise RefusedError("its address is none") from None
 
     def target(self, url: str) -> Target:
         """Read an address and judge all of it that is known without asking anybody.
@@ -69,7 +89,7 @@ class Guard:
         Raises:
             RefusedError: it must not be asked.
         """
-        if self._secret and (self._secret in url or self._secret in unquote(url)):
+        if self.secret.is_in(url):
             raise RefusedError("its address holds the API key")
         parsed = _parse(url)
         if parsed.userinfo:
@@ -109,8 +129,10 @@ def is_loopback_name(host: str) -> bool:
 def is_public(address: Address) -> bool:
     """Whether an address is on the public internet, also when it is an IPv4 address in IPv6's clothes."""
     address = _plain(address)
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     if isinstance(address, IPv4Address):
-        return address.is_global and not (address.is_multicast or address.is_reserved or address in PROTOCOLS)
+        return address.is_global and not (address.is_multicast or address.is_reserved)
     if address.sixtofour is not None and not is_public(address.sixtofour):
         return False
     return address in GLOBAL_UNICAST and address.is_global

@@ -7,6 +7,7 @@ size, and because a cancelled request then spoils its own connection only.
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from urllib.request import getproxies
 
 import anyio
 import httpx
@@ -19,6 +20,7 @@ from batchbanana.transport.endpoint import LOOPBACK, Endpoint
 from batchbanana.transport.exchange import MOST_OF_AN_ERROR, Answer, End, Exchange, Sink
 from batchbanana.transport.guard import Guard
 from batchbanana.transport.patience import Patience
+from batchbanana.transport.secret import Secret
 
 
 class Lanes:
@@ -52,12 +54,27 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
 
 def _check_proxies(endpoint: Endpoint) -> None:
     """Find out before anything is sent whether the environment names a proxy that cannot be used."""
+    is_asked = endpoint.host not in LOOPBACK
     try:
-        connect(False, {}, trust_env=endpoint.host not in LOOPBACK)  # never connects
+        connect(False, {}, trust_env=is_asked)  # never connects
+        for name in ("http", "https", "all") if is_asked else ():
+            _check_proxy(getproxies().get(name, ""))
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise NeedsPersonError(
             "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used; correct or unset it"
         ) from error
+
+
+def _check_proxy(proxy: str) -> None:
+    """Look at an address's host and port, which the HTTP library takes as they come.
+
+    Raises:
+        ValueError: there are none such.
+    """
+    url = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
+    has_port = url.port is None or 0 < url.port <= 65535
+    if proxy and not (url.raw_host and b"%" not in url.raw_host and has_port):
+        raise ValueError("no host or no port")
 
 
 class Lane:
@@ -130,14 +147,10 @@ class Lane:
             await self.close()
         return answer
 
-    def hide(self, text: str) -> str:
-        """Take the key out of a text that a server wrote."""
-        return self._endpoint.hide(text)
-
     @property
-    def key(self) -> str:
-        """The key that must not be quoted."""
-        return self._endpoint.key
+    def secret(self) -> Secret:
+        """The key, which must not be quoted."""
+        return self._endpoint.secret
 
     async def close(self) -> None:
         """Drop the connection; the next request opens another."""

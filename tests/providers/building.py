@@ -153,8 +153,9 @@ def check_that_cuts_never_show(provider: Provider, body: bytes, cuts: tuple[int,
         return files, verdict
     for one in (verdict.main, *verdict.extras):
         if isinstance(one, Link):
-            assert one.url.lower().startswith(("http://", "https://"))
+            assert one.url
             assert one.url.isprintable()
+            assert "data:" not in one.url.lower() or one.url.lower().startswith(("http://", "https://"))
         else:
             assert images[one].picture is not None
     return files, verdict

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchbanana.providers import Choice, ImageBytes
+from batchbanana.providers import Choice, ImageBytes, Link
+from batchbanana.task import Failure
 from tests.providers.building import (
     PROVIDERS,
+    attempt,
     chat,
     check_that_cuts_never_show,
     data_uri,
@@ -65,11 +67,11 @@ def test_an_answer_of_many_megabytes_costs_no_memory(name: str, start: bytes, en
 
 
 @BOTH
-def test_an_answer_of_hundreds_of_texts_and_images_starts_sixteen_images(name: str) -> None:
+def test_an_answer_of_hundreds_of_texts_and_images_starts_sixty_four_images(name: str) -> None:
     parts = [text("words"), image(PICTURE), text(f"![x]({data_uri(PICTURE)})")] * 300
     answer = document(*parts) if name == "gemini" else chat({"content": parts})
     files, _ = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 50_000))
-    assert files == [PICTURE] * 16
+    assert files == [PICTURE] * 64
 
 
 @BOTH
@@ -79,6 +81,56 @@ def test_hundreds_of_texts_and_a_long_signature_do_not_hide_the_image_after_them
     answer = document(*parts) if name == "gemini" else chat({"content": parts})
     _, verdict = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 50_000))
     assert verdict == Choice(main=0)
+
+
+@BOTH
+def test_of_twenty_images_back_to_back_the_last_counts(name: str) -> None:
+    pictures = [picture(1024, colour) for colour in range(20)]
+    parts = [image(data) for data in pictures]
+    answer = document(*parts) if name == "gemini" else chat({"content": parts})
+    files, verdict = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 5000))
+    assert files == pictures
+    assert verdict == Choice(main=19)
+
+
+@BOTH
+@pytest.mark.parametrize("words", ["word " * 15_000, f"data:image/svg+xml,{'x' * 72_000} "])
+def test_an_address_at_the_end_of_a_long_text_is_found(name: str, words: str) -> None:
+    said = f"{words}![x](https://cdn.example/final.png)"
+    answer = document(text(said)) if name == "gemini" else chat({"content": said})
+    _, verdict = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99, 66_000))
+    assert verdict == Choice(main=Link("https://cdn.example/final.png"))
+
+
+@BOTH
+def test_an_absurd_number_does_not_hide_the_image_beside_it(name: str) -> None:
+    answer = document(image(PICTURE)) if name == "gemini" else chat({"content": [image(PICTURE)]})
+    body = json.dumps(answer | {"seed": "@", "index": "@"}).replace('"@"', "7" * 5000).encode()
+    _, verdict = check_that_cuts_never_show(PROVIDERS[name], body, (9, 99, 2000))
+    assert verdict == Choice(main=0)
+
+
+@BOTH
+@pytest.mark.parametrize("start", ["[", '{"choices":[', '{"choices":[{"message":{"content":[', '{"candidates":['])
+@pytest.mark.parametrize("bit", ["{},", "[],", "1,", '"",', '{"text":"a"},', '{"message":"a"},'])
+def test_an_answer_of_too_many_parts_is_none_and_ends_there(name: str, start: str, bit: str) -> None:
+    reader = PROVIDERS[name].reader()
+    reader.feed((start + bit * 12_000).encode())
+    before = reader.judge(attempt(), [])
+    assert isinstance(before, Failure)
+    assert "too many parts" in before.message
+    assert reader.feed(json.dumps(document(image(PICTURE))).encode()) == []
+
+
+@BOTH
+def test_an_address_beyond_a_thousand_others_is_words(name: str) -> None:
+    parts = [text("http://a.example/ " * 100)] * 10
+    last = text("![x](https://cdn.example/final.png)")
+    for count, found in ((9, True), (10, False)):
+        said = [*parts[:count], last]
+        answer = document(*said) if name == "gemini" else chat({"content": said})
+        _, verdict = check_that_cuts_never_show(PROVIDERS[name], json.dumps(answer).encode(), (9, 99))
+        assert isinstance(verdict, Choice) is found
 
 
 HOSTILE = ["[", "![", "[x]", "[[x]", "](", "(", "http://", "<http://", "data:", "[](http://a", "![a](", '"', "\\", " "]

@@ -3,7 +3,7 @@
 import pytest
 
 from batchbanana.providers import Link
-from batchbanana.providers.chattext import Item, address_of, items_of
+from batchbanana.providers.chattext import Attention, Item, address_of, items_of
 
 A = Link("https://a.example/x.png")
 
@@ -41,14 +41,43 @@ A = Link("https://a.example/x.png")
         ("see https://a.example/?x.png", ["see"]),
         (" https://a.example/page \n", [Link("https://a.example/page")]),
         ("<https://a.example/page>", [Link("https://a.example/page")]),
-        ("![x](ftp://a.example/x.png) ![x](/x.png) file:///x.png", ["![x](ftp://a.example/x.png) ![x](/x.png) file:///x.png"]),
-        ("![x](http:///x.png)", []),
+        ("![x](ftp://a.example/x.png) ![x](/x.png) file:///x.png",
+         [Link("ftp://a.example/x.png"), Link("/x.png"), "file:///x.png"]),
+        ("![x](http:///x.png)", [Link("http:///x.png")]),
+        ("![i](http://[::ffff:169.254.169.254]/a.png)", [Link("http://[::ffff:169.254.169.254]/a.png")]),
+        ("![i](https://a.example/x[1].png)", [Link("https://a.example/x[1].png")]),
+        ("a ![i](//a.example/(1).png 'title') b", ["a", Link("//a.example/(1).png"), "b"]),
+        ("![i](<files/a.png>)![i](file:///a.png)", [Link("files/a.png"), Link("file:///a.png")]),
+        ("[![i](/x.png)](https://a.example/page)", [Link("/x.png")]),
+        ("[i](/x.png) [i](//a.example/x.png) [i](ftp://a.example/x.png)",
+         ["[i](/x.png) [i](//a.example/x.png) [i](ftp://a.example/x.png)"]),
+        ("[i](http://[::1]/a.png)", ["[i](http://[::1]/a.png)"]),
+        ("![i](data:image/png;base64,)", ["![i](data:image/png;base64,)"]),
+        ("![i](<data:image/svg+xml,x>)", ["![i](<data:image/svg+xml,x>)"]),
+        ("![i](x\u202e.png)", []),
+        ("![i](" + "x" * 9000 + ")", []),
+        ("![i](a b.png) ![i]() ![i](a", ["![i](a b.png) ![i]() ![i](a"]),
         ("https://a.example/x.gif https://a.example/x.avif https://a.example/x.heic",
          [Link(f"https://a.example/x.{end}") for end in ("gif", "avif", "heic")]),
     ],
 )  # fmt: skip
 def test_a_text_shows_what_stands_in_it(text: str, items: list[Item]) -> None:
-    assert list(items_of(text)) == items
+    assert list(items_of(text, Attention())) == items
+
+
+def test_once_attention_is_used_up_the_remaining_texts_are_words() -> None:
+    attention = Attention(tokens=2, characters=100)
+    three = "https://a.example/x.png " * 3
+    assert list(items_of(three, attention)) == [A, A, "https://a.example/x.png"]
+    assert list(items_of("![x](/x.png)", attention)) == ["![x](/x.png)"]
+    attention = Attention(tokens=9, characters=30)
+    assert list(items_of(three, attention)) == [A, "https://a.example/x.png https://a.example/x.png"]
+    assert list(items_of("![x](/x.png)", attention)) == ["![x](/x.png)"]
+
+
+def test_a_mark_that_no_sieve_has_made_is_no_image() -> None:
+    text = f"data:;ba\u017fe64,#{'9' * 5000}#"
+    assert list(items_of(text, Attention())) == [text]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from batchbanana.providers import Provider
 from batchbanana.providers.errors import (
     LONGEST_HINT,
     _rule,
+    _unwrapped,
     classify,
     duration,
     inner_status,
@@ -18,110 +19,10 @@ from batchbanana.providers.errors import (
     read_document,
 )
 from batchbanana.providers.quoting import one_line
-from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES
+from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES, WRAPPED, WRAPS
 from batchbanana.task import Billed, Failure, FailureKind
 from tests.providers.building import GEMINI, OPENAI
-
-HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-
-
-def google(code: int, status: str = "", message: str = "it says so", **detail: object) -> bytes:
-    """Make an error as Google writes it."""
-    error = {"code": code, "status": status, "message": message, "details": [detail] if detail else []}
-    return json.dumps({"error": error}).encode()
-
-
-def quota(name: str, value: str = "20", delay: str | None = None) -> bytes:
-    """Make a 429 that names a quota."""
-    violations = [{"quotaId": name, "quotaValue": value}]
-    return google(429, "RESOURCE_EXHAUSTED", violations=violations, **({"retryDelay": delay} if delay else {}))
-
-
-def relay(code: object, message: str, kind: str = "new_api_error") -> bytes:
-    """Make an error as relays write it."""
-    return json.dumps({"error": {"message": message, "type": kind, "code": code}}).encode()
-
-
-K = FailureKind
-CASES = [
-    (301, b"", K.FATAL, "base_url"),
-    (308, HTML, K.FATAL, "base_url"),
-    (400, google(400, "INVALID_ARGUMENT", reason="API_KEY_INVALID"), K.FATAL, "key"),
-    (400, google(400, "INVALID_ARGUMENT", "API key expired. Please renew the API key."), K.FATAL, "key"),
-    (400, b"[" + google(400, "FAILED_PRECONDITION", "User location is not supported") + b"]", K.FATAL, "region"),
-    (400, relay("content_policy_violation", "Your request was rejected"), K.REFUSED, "prompt"),
-    (403, relay(403, "Your chosen model requires moderation and your input was flagged"), K.REFUSED, "prompt"),
-    (400, google(400, "INVALID_ARGUMENT", "Invalid value at 'imageSize'"), K.INVALID, "imageSize"),
-    (400, b"", K.INVALID, ""),
-    (401, b"", K.FATAL, "api_key_env"),
-    (401, relay("", "Invalid token"), K.FATAL, "Invalid token"),
-    (402, relay("x", "pay"), K.FATAL, "billing"),
-    (403, google(403, "PERMISSION_DENIED"), K.FATAL, "key"),
-    (403, HTML, K.FATAL, "key"),
-    (404, google(404, "NOT_FOUND", "models/x is not found for API version v1beta"), K.MODEL_GONE, "`model`"),
-    (404, relay("model_not_found", "The model `x` does not exist"), K.MODEL_GONE, "`model`"),
-    (404, HTML, K.FATAL, "base_url"),
-    (404, relay(None, "Invalid URL (POST /v1/v1beta/x)"), K.FATAL, "base_url"),
-    (405, b"", K.INVALID, ""),
-    (407, HTML, K.FATAL, "proxy"),
-    (408, b"", K.TIMEOUT, ""),
-    (413, HTML, K.INVALID, ""),
-    (422, b'{"detail":"no"}', K.INVALID, "no"),
-    (429, b"", K.RATE_LIMITED, ""),
-    (429, google(429, "RESOURCE_EXHAUSTED"), K.RATE_LIMITED, ""),
-    (429, google(429, message="You exceeded your current quota, please check your plan"), K.RATE_LIMITED, ""),
-    (429, quota("GenerateRequestsPerMinutePerProject"), K.RATE_LIMITED, "minute"),
-    (429, quota("GenerateRequestsPerMinutePerProject", delay="400s"), K.RATE_LIMITED, "minute"),
-    (429, quota("GenerateRequestsPerDayPerProject", delay="12s"), K.DAY_QUOTA, "day"),
-    (429, google(429, retryDelay="55.2s"), K.RATE_LIMITED, ""),
-    (429, google(429, retryDelay="300s"), K.RATE_LIMITED, ""),
-    (429, google(429, retryDelay="301s"), K.DAY_QUOTA, ""),
-    (429, quota("GenerateRequestsPerMinutePerProject", "0"), K.FATAL, "billing"),
-    (429, google(429, message="Quota exceeded for metric: x, limit: 0, model: y"), K.FATAL, "billing"),
-    (429, google(429, message="Quota exceeded for metric: x, limit: 0.5"), K.RATE_LIMITED, ""),
-    (429, google(429, message="Your project has exceeded its spending cap."), K.FATAL, "billing"),
-    (429, google(429, message="Your prepayment credits are depleted."), K.FATAL, "billing"),
-    (429, relay("insufficient_quota", "no"), K.FATAL, "billing"),
-    (429, google(429, message="You have hit your spend limit for the rolling 10 minute window"), K.RATE_LIMITED, "ten"),
-    (499, google(499, "CANCELLED"), K.TIMEOUT, ""),
-    (500, google(500, "INTERNAL"), K.SERVER_ERROR, ""),
-    (500, HTML, K.SERVER_ERROR, ""),
-    (502, relay("bad_response", "upstream"), K.SERVER_ERROR, ""),
-    (502, HTML, K.TIMEOUT, "Bad Gateway"),
-    (502, b"", K.TIMEOUT, ""),
-    (503, google(503, "UNAVAILABLE", "The model is overloaded."), K.UNAVAILABLE, "overloaded"),
-    (503, relay("model_not_found", "No available channel for model x"), K.MODEL_GONE, "`model`"),
-    (503, relay("", "No available channel for model x"), K.MODEL_GONE, "`model`"),
-    (503, HTML, K.TIMEOUT, ""),
-    (503, b"Service Unavailable", K.UNAVAILABLE, ""),
-    (504, google(504, "DEADLINE_EXCEEDED"), K.TIMEOUT, ""),
-    (504, HTML, K.TIMEOUT, ""),
-    (520, HTML, K.TIMEOUT, ""),
-    (524, b"error code: 524", K.TIMEOUT, "error code: 524"),
-    (529, b"", K.UNAVAILABLE, ""),
-    (100, b"", K.NO_IMAGE, ""),
-    (199, HTML, K.NO_IMAGE, ""),
-    (204, b"", K.NO_IMAGE, ""),
-    (600, b"", K.SERVER_ERROR, ""),
-    (666, b"", K.SERVER_ERROR, ""),
-    (999, HTML, K.SERVER_ERROR, ""),
-    (-1, b"", K.SERVER_ERROR, ""),
-    (500, b'{"error":"plain words"}', K.SERVER_ERROR, "plain words"),
-    (500, b'{"error":{"message":"cut o', K.SERVER_ERROR, "500"),
-    (429, b'[{"error":{"message":"wait","code":429}}]', K.RATE_LIMITED, "wait"),
-    (429, b'{"code":"x","message":"at the top"}', K.RATE_LIMITED, "at the top"),
-    (500, b"plain words", K.SERVER_ERROR, "plain words"),
-    (500, b'{"error":"in a string","message":"beside it"}', K.SERVER_ERROR, "beside it"),
-    (500, b'{"error":{"message":"a","metadata":{"raw":"said above"}}}', K.SERVER_ERROR, "a: said above"),
-    (
-        500,
-        b'{"error":{"message":"a","metadata":{"raw":{"error":{"message":"as an object"}}}}}',
-        K.SERVER_ERROR,
-        "as an",
-    ),
-    (500, b'{"error":{"message":"a","metadata":{"raw":"{\\"error\\":{\\"message\\":\\"cut"}}}', K.SERVER_ERROR, '"a"'),
-    (500, b'{"error":{"message":"{\\"msg\\":\\"in the message\\"}"}}', K.SERVER_ERROR, '"in the message"'),
-]
+from tests.providers.error_cases import CASES, K, google, quota, relay
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "words"), CASES)
@@ -141,6 +42,11 @@ def test_every_rule_is_tested() -> None:
         problem = read_body(body)
         hit.append(_rule(status, problem.facts, longest_hint({}, problem.delay)))
     assert [rule for rule in (*RULES, OTHERWISE) if rule not in hit] == []
+
+
+def test_every_wrapped_status_is_tested() -> None:
+    found = {_unwrapped(status, read_body(body).facts) for status, body, _, _ in CASES if status in WRAPS}
+    assert found == WRAPS | WRAPPED.keys()
 
 
 @pytest.mark.parametrize("provider", [GEMINI, OPENAI])

@@ -108,7 +108,7 @@ JSONISH = st.lists(
                      b"\xef\xbb\xbf", b"x" * 30]),
     max_size=40,
 ).map(b"".join)  # fmt: skip
-TIGHT = Bounds(depth=4, rest=60, text=20, streams=2)
+TIGHT = Bounds(depth=4, parts=25, rest=60, text=20, end=5, streams=2)
 
 
 @given(
@@ -119,7 +119,7 @@ TIGHT = Bounds(depth=4, rest=60, text=20, streams=2)
 def test_how_any_bytes_were_cut_never_shows(data: bytes, cuts: list[int], prefix: bytes) -> None:
     data = prefix + data
     every = list(range(len(data)))
-    for bounds in (Bounds(), TIGHT):
+    for bounds in (Bounds(), TIGHT, Bounds(text=20, end=5), Bounds(parts=9)):
         assert skimmed(data, [], bounds) == skimmed(data, every, bounds) == skimmed(data, cuts, bounds)
 
 
@@ -178,12 +178,29 @@ def test_memory_is_bounded_whatever_the_strings_are() -> None:
         assert len(skim._held) == 0
 
 
-def test_further_chosen_strings_are_passed_over() -> None:
-    document = [{"big": {"data": "a"}}, {"big": {"data": "b"}}, 3]
-    rest, complete, _, strings, _ = skimmed(json.dumps(document).encode(), [], Bounds(streams=1))
-    assert rest == [{"big": {"data": 0}}, {"big": {"data": None}}, 3]
-    assert complete
-    assert strings == {0: b"a"}
+@pytest.mark.parametrize("second", ['{"big":{"data":"b"}}', '{"mixed":"b data:image/png;base64,QUJD"}'])
+@given(cuts=CUTS)
+def test_one_image_too_many_ends_the_reading(second: str, cuts: list[int]) -> None:
+    data = f'[{{"big":{{"data":"a"}}}},{second},{{"big":{{"data":"c"}}}}]'.encode()
+    rest, complete, fault, strings, _ = skimmed(data, cuts, Bounds(streams=1))
+    assert isinstance(rest, list)
+    assert rest[0] == {"big": {"data": 0}}
+    assert rest[1] in ({"big": {}}, {})
+    assert (complete, fault, strings) == (False, "JSON with more than 1 images", {0: b"a"})
+
+
+@pytest.mark.parametrize(("parts", "is_read"), [(14, True), (13, False)])
+@given(cuts=CUTS)
+def test_parts_are_counted_outside_strings(parts: int, is_read: bool, cuts: list[int]) -> None:
+    data = rb'[{"a":1,"b":"[,:\"]"}, [], 2]'
+    *_, fault, _, _ = skimmed(data, cuts, Bounds(parts=parts))
+    assert fault == (None if is_read else "JSON of too many parts")
+
+
+@given(st.integers(1, 400), st.booleans())
+def test_an_integer_that_counts_nothing_reads_as_nothing(digits: int, negative: bool) -> None:
+    number = "-" * negative + "7" * digits
+    assert skimmed(f"[{number},1]".encode(), [])[0] == [int(number) if len(number) <= 100 else None, 1]
 
 
 @pytest.mark.parametrize(
@@ -213,12 +230,24 @@ def test_a_sifted_text_keeps_its_words_and_shows_where_data_stood(cuts: list[int
     assert (complete, strings, closed) == (True, {0: b"QUJD", 1: b"QUI="}, [0, 1])
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a" * 20 + "b" * 5, "a" * 20 + "b" * 5),
+        ("a" * 20 + "b" * 6, "a" * 20 + "…" + "b" * 5),
+        ("é" * 10 + "-" * 30 + "éàüé", "é" * 10 + "…üé"),
+        ("a" * 40 + '\n"bcd', "a" * 20 + '…\n"bcd'),
+        ("a" * 40 + " data:image/png;base64,QUJD x", "a" * 20 + "…aaaa data:;base64,#0# x"),
+        ("data:image/png;base64,QUJD " + "a" * 40 + "data:image/png;base64,QUJD " + "b" * 9,
+         "data:;base64,#0# " + "a" * 19 + "…" + "a" * 5 + "data:;base64,#1#…" + "b" * 5),
+    ],
+)  # fmt: skip
 @given(cuts=CUTS)
-def test_a_long_sifted_text_keeps_its_beginning_and_its_data(cuts: list[int]) -> None:
-    text = "é" * 20 + " data:image/png;base64,QUJD " + "data:image/png;base64,QUJD x"
-    rest, *_, strings, closed = skimmed(json.dumps({"mixed": text}).encode(), cuts, Bounds(text=20, streams=1))
-    assert rest == {"mixed": "é" * 10 + "…data:;base64,#0#"}
-    assert (strings, closed) == ({0: b"QUJD"}, [0])
+def test_a_long_sifted_text_keeps_its_beginning_its_end_and_its_data(text: str, kept: str, cuts: list[int]) -> None:
+    rest, *_, strings, closed = skimmed(json.dumps({"mixed": text}).encode(), cuts, Bounds(text=20, end=5))
+    assert rest == {"mixed": kept}
+    images = text.count("data:")
+    assert (strings, closed) == (dict.fromkeys(range(images), b"QUJD"), list(range(images)))
 
 
 def test_a_document_that_only_looks_like_one_reads_as_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchbanana.providers.sieve import Sieve, What
+from batchbanana.providers.sieve import Sieve, What, is_plain
 
 LINE = "QUJD" * 19  # 76 characters, as MIME breaks lines
 LONG = LINE * 4
@@ -58,6 +58,11 @@ def sifted(text: str, cuts: list[int]) -> str:
         (f"data:image/png;base64,{LINE}\n\nWords", f"<{LINE}>\nWords"),
         (f"data:image/png;base64,{LINE}\n{LINE}\n\nWords", f"<{LINE}{LINE}>\nWords"),
         ("data:image/png;base64,QUI=\nWords", "<QUI=>\nWords"),
+        (f"data:image/png;base64,QUJD\n{'A' * 16}\n{'A' * 16}\nWords", f"<QUJD{'A' * 32}Words>"),
+        (f"data:image/png;base64,QUJD\n{'A' * 15}\n{'A' * 15}\nWords", f"<QUJD{'A' * 15}>\n{'A' * 15}\nWords"),
+        (f"data:image/png;base64,QU\rJD\r\r{LONG}\r, b", f"<QUJD{LONG}>, b"),
+        ("data:image/png,a;base64,QUJD", "data:image/png,a;base64,QUJD"),
+        ("data:data:;base64,QUJD data:x;base64,data:;x;base64,QUJD", "data:<QUJD> data:x;base64,<QUJD>"),
     ],
 )
 @given(cuts=CUTS)
@@ -80,3 +85,8 @@ def test_how_a_text_was_cut_never_shows(text: str, cuts: list[int]) -> None:
 @given(st.text(st.characters(codec="utf-8", exclude_characters=",")))
 def test_a_text_without_data_passes_as_it_is(text: str) -> None:
     assert sifted(f": {text}", []) == f": {text}"
+
+
+@given(text=BITS)
+def test_a_text_that_is_called_plain_passes_as_it_is(text: str) -> None:
+    assert not is_plain(text.encode()) or sifted(text, []) == text

@@ -53,7 +53,7 @@ def test_an_image_is_found_wherever_it_hides(tmp_path: Path, shape: str) -> None
 
 
 def test_an_answer_without_an_image_is_asked_again_and_fails(tmp_path: Path) -> None:
-    _, ended, requests = made(tmp_path, {"format_quirks": {"shape": "null"}}, chat())
+    _, ended, requests = made(tmp_path, {"format_quirks": {"shape": "nothing"}}, chat())
     assert (ended.code, ended.json["failed"], len(requests)) == (3, 1, 3), ended.err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import KEY, Job, manifest, until
+from tests.support.program import KEY, Job, assert_no_key, manifest, until
 from tests.support.web import Web, picture, pointing, reply, web
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
@@ -82,7 +82,7 @@ def test_a_download_that_fails_twice_is_tried_again_and_the_generation_is_not(tm
         job.check()
 
 
-@pytest.mark.parametrize(("status", "tries"), [(404, 3), (403, 1), (410, 1)])
+@pytest.mark.parametrize(("status", "tries"), [(404, 5), (410, 1)])
 def test_an_image_that_is_gone_fails_its_task_which_is_bought_again_only_when_asked(
     tmp_path: Path, status: int, tries: int
 ) -> None:
@@ -110,6 +110,11 @@ def test_an_image_that_is_gone_fails_its_task_which_is_bought_again_only_when_as
         ("http://169.254.169.254/a.png", "private network"),
         ("http://user:pw@127.0.0.1:1/a.png", "user name or password"),
         ("{url}/a.png?key=" + KEY, "holds the API key"),
+        ("https://" + KEY + ".example/a.png", "holds the API key"),
+        ("http://[::ffff:169.254.169.254]/a.png", "private network"),
+        ("//10.1.2.3/a.png", "private network"),
+        ("ftp://127.0.0.1/a.png", "not https"),
+        ("file:///etc/passwd", "none"),
     ],
 )
 def test_an_address_that_must_not_be_asked_is_refused_in_a_sentence(tmp_path: Path, address: str, why: str) -> None:
@@ -122,6 +127,33 @@ def test_an_address_that_must_not_be_asked_is_refused_in_a_sentence(tmp_path: Pa
         assert (relay.count("POST"), images.asked, spool(job)) == (1, [], [])
     everything = b"".join(path.read_bytes() for path in job.output.rglob("*") if path.is_file())
     assert KEY.encode() not in everything
+
+
+@pytest.mark.parametrize("address", ["/files/1.png", "files/1.png", "//{host}/files/1.png"])
+def test_an_address_without_a_host_or_a_scheme_is_fetched_from_where_the_base_is(tmp_path: Path, address: str) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        told = address.format(host=relay.url.removeprefix("http://"))
+        reply(handler, pointing(told)) if handler.command == "POST" else give(handler)
+
+    with web(respond) as relay:
+        job = Job(tmp_path, relay.url, manifest(1))
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (0, 1), ended.err
+        job.check()
+    assert [(asked.method, "authorization" in asked.headers) for asked in relay.asked] == [
+        ("POST", True),
+        ("GET", False),
+    ]
+    assert relay.asked[1].path == "/files/1.png"
+
+
+def test_a_download_that_is_the_key_itself_is_told_without_it(tmp_path: Path) -> None:
+    with service(lambda handler: reply(handler, KEY.encode())) as (relay, _):
+        job = Job(tmp_path, relay.url, manifest(1))
+        assert job.run().code == 3
+        assert relay.count("POST") == 1
+        assert "the bytes are not a picture's" in job.rows("SELECT message FROM attempts")[0][0]
+    assert_no_key(job.output)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -143,12 +175,12 @@ def test_the_fourth_redirect_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>Sorry</html>", picture()[:-20], b""])
-def test_what_is_no_whole_image_is_asked_for_twice_and_given_up(tmp_path: Path, body: bytes) -> None:
+def test_what_is_no_whole_image_is_asked_for_three_times_and_given_up(tmp_path: Path, body: bytes) -> None:
     with service(lambda handler: reply(handler, body)) as (relay, images):
         job = Job(tmp_path, relay.url, manifest(1))
         ended = job.run()
         assert (ended.code, ended.json["failed"]) == (3, 1)
-        assert (relay.count("POST"), images.count("GET"), spool(job)) == (1, 2, [])
+        assert (relay.count("POST"), images.count("GET"), spool(job)) == (1, 3, [])
 
 
 def test_a_connection_that_breaks_in_the_image_is_tried_again(tmp_path: Path) -> None:
@@ -221,6 +253,23 @@ def test_while_the_server_of_images_is_down_runs_pause_and_the_first_after_it_br
         switch.opened.set()
         ended = job.run()
         assert (ended.code, ended.json["done"], relay.count("POST")) == (0, 2, 2), ended.err
+        job.check()
+
+
+def test_a_run_with_another_base_does_not_give_up_what_was_allowed_before(tmp_path: Path) -> None:
+    switch = Switch(503)
+    with service(switch) as (relay, images):
+        job = Job(tmp_path, relay.url, manifest(1))
+        assert job.run().code == 75
+        asked = images.count("GET")
+        job.url = "https://192.0.2.1"
+        ended = job.run("--limit", "0")
+        assert (ended.code, ended.json["pending"], spool(job)) == (75, 1, [".link"]), ended.err
+        assert "may not be asked with this base_url" in ended.err
+        assert images.count("GET") == asked
+        switch.opened.set()
+        job.url = relay.url
+        assert (job.run().json["done"], relay.count("POST")) == (1, 1)
         job.check()
 
 
@@ -320,3 +369,13 @@ def test_an_image_whose_name_is_taken_stays_in_the_spool_for_a_person(tmp_path: 
         assert job.run().json["done"] == 1
         assert relay.count("POST") == 1
         job.check()
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_relay_whose_addresses_never_work_does_not_sell_the_whole_job(tmp_path: Path, status: int) -> None:
+    with service(fail(status)) as (relay, _):
+        job = Job(tmp_path, relay.url, manifest(40, limits={"concurrency": 4}))
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (12, 0), ended.err
+        assert "could not be fetched" in ended.json["stopped"]
+        assert relay.count("POST") <= 5 + 4

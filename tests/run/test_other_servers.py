@@ -119,6 +119,19 @@ def test_an_answer_that_is_compressed_though_nobody_asked_is_read(tmp_path: Path
         assert Job(tmp_path, url, manifest(1)).run().json["done"] == 1
 
 
+@pytest.mark.parametrize("coding", ["gzip, gzip", "br"])
+def test_an_answer_that_is_compressed_as_nobody_can_read_is_no_image_and_possibly_billed(
+    tmp_path: Path, coding: str
+) -> None:
+    body = gzip.compress(gzip.compress(answer()))
+    with server(lambda handler: send(handler, body, ("content-encoding", coding))) as (url, _):
+        job = Job(tmp_path, url, manifest(1))
+        ended = job.run()
+    assert (ended.code, ended.json["failed"]) == (3, 1)
+    assert set(job.rows("SELECT result, billed FROM attempts")) == {("no_image", "unknown")}
+    assert "in an encoding that was not asked for; check `base_url`" in job.rows("SELECT message FROM attempts")[0][0]
+
+
 def test_a_proxy_in_the_environment_is_not_asked_for_a_loopback_address(tmp_path: Path) -> None:
     with server(lambda handler: send(handler, answer())) as (url, _):
         job = Job(tmp_path, url, manifest(1))

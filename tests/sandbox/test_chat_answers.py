@@ -99,7 +99,7 @@ def test_the_image_stands_behind_an_address_where_the_shape_says(shape: str, fin
 
 
 def test_the_image_can_be_lost_on_the_way() -> None:
-    with sandbox({"shape": "null"}) as caller:
+    with sandbox({"shape": "nothing"}) as caller:
         answer = caller.chat().json()
         assert caller.handle.requests()[0]["billed"] is False
     assert _message(answer) == {"role": "assistant", "content": None, "images": []}
