@@ -70,7 +70,9 @@ def items_of(text: str, attention: Attention) -> Iterator[Item]:
             yield int(mark)
         elif address:
             yield Link(address)
-    yield from _words(text[position:])
+    yield from _words(looked_at[position:])
+    if len(looked_at) < len(text):
+        yield text[len(looked_at) :]
 
 
 def address_of(text: str) -> Link | None:

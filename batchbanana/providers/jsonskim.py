@@ -269,7 +269,6 @@ class Skim:
         content, end, closed = self._content(data, position)
         words = unescaped(content)
         if not (closed and len(words) <= self._bounds.text and is_plain(words)):
-            self._held = b""
             self._step = partial(self._in_sifted, Sieve(), Excerpt(beginning=self._bounds.text, end=self._bounds.end))
             return position
         self._keep(escaped(words) + b'"')

@@ -70,8 +70,8 @@ def test_once_attention_is_used_up_the_remaining_texts_are_words() -> None:
     three = "https://a.example/x.png " * 3
     assert list(items_of(three, attention)) == [A, A, "https://a.example/x.png"]
     assert list(items_of("![x](/x.png)", attention)) == ["![x](/x.png)"]
-    attention = Attention(tokens=9, characters=30)
-    assert list(items_of(three, attention)) == [A, "https://a.example/x.png https://a.example/x.png"]
+    attention = Attention(tokens=9, characters=24)
+    assert list(items_of(three, attention)) == [A, "https://a.example/x.png " * 2]
     assert list(items_of("![x](/x.png)", attention)) == ["![x](/x.png)"]
 
 

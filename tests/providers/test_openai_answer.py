@@ -98,6 +98,7 @@ def test_where_an_image_should_stand_any_address_is_one() -> None:
         ({"content": f"one {URI} two {SMALL} {URI} three"}, (2, 0)),
         ({"content": f"![a]({URI}) and ![a]({LINK})"}, (0,)),
         ({"content": f"![a]({LINK})", "images": [URI]}, (0,)),
+        ({"images": [LINK], "content": "![a](https://a.example/draft.png)"}, (Link(LINK),)),
         ({"content": f"![a]({data_uri(b'junk')}) ![a]({LINK})"}, (Link(LINK),)),
         ({"content": f"![a]({LINK}) ![a]({LINK}?2)"}, (Link(f"{LINK}?2"),)),
         ({"content": f"![a]({LINK}) or ![a]({LINK}?2)"}, (Link(f"{LINK}?2"), Link(LINK))),
