@@ -21,7 +21,10 @@ INTERNAL_SAME = 3
 MISMATCH_RETRIES = 2  # as often as an answer without an image: what a relay cannot make, it will not make at the tenth
 LONGEST_HINT = 3600.0  # seconds; asked to wait longer, a run pauses and says when to come back
 SHORTEST_HINT = 1.0  # seconds; doubled with each failure of a task, for servers that ask for no pause and mean one
-GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later
+GATE_SPREAD = 0.2  # a gate opens between the hint and 20 % later …
+LONGEST_SPREAD = (
+    3.0  # … but not more than so many seconds: behind it all queue, so it only parts us from other programs
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +178,7 @@ def _again(failure: Failure, after: History) -> Retry | Stop:
     doubled = 2 ** min(after.in_a_row - 1, 16)  # 2^16 seconds is past every cap
     if failure.hint is not None:
         floor = max(failure.hint, min(longest, SHORTEST_HINT * doubled))
-        return Retry(floor=floor, spread=floor * GATE_SPREAD)
+        return Retry(floor=floor, spread=min(floor * GATE_SPREAD, LONGEST_SPREAD))
     ceiling = min(longest, first * doubled)
     # A pause that all share must last: it has a floor. One task's own wait is spread over the whole range.
     shared = failure.kind is FailureKind.RATE_LIMITED

@@ -13,6 +13,7 @@ from batchbanana.limits import (
     Breaker,
     Closed,
     Concurrency,
+    Day,
     Exhausted,
     Limits,
     Window,
@@ -197,22 +198,24 @@ def test_five_unsent_in_a_row_open_the_breaker_and_probes_go_one_at_a_time() -> 
     breaker.leaves()
     assert breaker.wait(10.0) is None
     breaker.observe(FailureKind.NOT_SENT, 11.0)
-    assert breaker.wait(11.0) == 20
+    assert breaker.wait(11.0) == 10
 
 
-def test_the_pause_doubles_to_five_minutes_and_one_good_answer_ends_it() -> None:
+def test_a_pause_is_a_quarter_of_the_outage_so_far_up_to_five_minutes_and_one_good_answer_ends_it() -> None:
     breaker = Breaker()
     for _ in range(5):
         breaker.observe(FailureKind.NOT_SENT, 0.0)
     now, pauses = 0.0, []
-    for _ in range(7):
+    for _ in range(24):
         wait = breaker.wait(now)
         assert wait is not None
         pauses.append(wait)
         now += wait
         breaker.leaves()
         breaker.observe(FailureKind.UNAVAILABLE, now)
-    assert pauses == [10, 20, 40, 80, 160, 300, 300]
+    assert pauses[:7] == [10, 10, 10, 10, 10, 12.5, 15.625]
+    assert pauses[-1] == 300
+    assert max(pauses) == 300
     now += 300
     breaker.leaves()
     assert breaker.observe(None, now)
@@ -255,3 +258,68 @@ def test_a_model_behind_an_open_breaker_does_not_hold_back_another() -> None:
         return left[0]
 
     assert run_virtually(main) < 1
+
+
+def test_a_service_that_turns_away_one_in_ten_at_random_slows_nobody_down() -> None:
+    slots = Concurrency(most=16, in_flight=16)
+    for n in range(200):
+        if n % 10 == 7:
+            slots.turn_away(float(n))
+        else:
+            slots.succeed(1.0)
+    assert slots.allowed == 16
+
+
+def test_a_service_that_turns_away_every_other_request_is_asked_less_at_once() -> None:
+    slots = Concurrency(most=16, in_flight=16)
+    for n in range(40):
+        if n % 2:
+            slots.turn_away(float(n))
+        else:
+            slots.succeed(1.0)
+    assert slots.allowed < 8
+
+
+def day(most: int, left: float, gone: float) -> Day:
+    return Day("requests_per_day", most, lambda: left, gone, 1000.0)
+
+
+def test_a_days_allowance_opens_again_at_midnight_and_not_a_day_after_each_start() -> None:
+    allowance = day(2, left=3600.0, gone=82_800.0)
+    allowance.add(1000.0, 1)
+    assert allowance.wait(1000.0, 1) == 0
+    allowance.add(1010.0, 1)
+    assert allowance.wait(1010.0, 1) == pytest.approx(3590 + MARGIN)
+    assert allowance.wait(1000.0 + 3600 + MARGIN, 1) == 0
+
+
+def test_starts_of_the_day_before_do_not_count_and_those_of_today_do() -> None:
+    allowance = day(1, left=3600.0, gone=600.0)
+    allowance.add(1000.0 - 601, 1)
+    assert allowance.wait(1000.0, 1) == 0
+    allowance.add(1000.0 - 599, 1)
+    assert allowance.wait(1000.0, 1) > 0
+
+
+def test_one_who_is_patient_waits_for_the_day_to_end() -> None:
+    async def main() -> float:
+        now = anyio.current_time()
+        full = Day("requests_per_day", 1, lambda: 7200.0, 10.0, now)
+        limits = Limits(concurrency=1, windows=[full], starts=[(5.0, 0)], is_patient=True)
+        await limits.leave(MODEL, 0)
+        return anyio.current_time() - now
+
+    assert run_virtually(main) == pytest.approx(7200 + MARGIN, abs=1)
+
+
+def test_a_pause_that_was_asked_for_is_no_outage() -> None:
+    async def main() -> tuple[float, float]:
+        limits = Limits(concurrency=1)
+        limits.gate(30_000)
+        during = limits.outage
+        await limits.leave(MODEL, 0)
+        return during, limits.outage
+
+    during, after = run_virtually(main)
+    assert during == 0
+    assert after < 10

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from batchbanana.errors import Exit
 from batchbanana.policy import (
     GATE_SPREAD,
+    LONGEST_SPREAD,
     MAX_TIMEOUTS,
     Decision,
     GiveUp,
@@ -69,9 +70,10 @@ def test_what_is_not_the_tasks_fault_never_fails_it(kind: FailureKind) -> None:
     assert isinstance(follow(kind, 1000), Retry)
 
 
-def test_a_rate_limit_holds_everybody_back_for_at_least_the_hint_and_at_most_a_fifth_more() -> None:
-    decision = follow(FailureKind.RATE_LIMITED, 1, hint=55.2)
-    assert decision == Retry(floor=55.2, spread=55.2 * GATE_SPREAD, gate=True)
+def test_a_rate_limit_holds_everybody_back_for_the_hint_and_a_fifth_more_but_three_seconds_at_most() -> None:
+    long = follow(FailureKind.RATE_LIMITED, 1, hint=55.2)
+    assert long == Retry(floor=55.2, spread=LONGEST_SPREAD, gate=True)
+    assert follow(FailureKind.RATE_LIMITED, 1, hint=10.0) == Retry(floor=10.0, spread=10.0 * GATE_SPREAD, gate=True)
 
 
 def test_a_rate_limit_without_hint_waits_from_15_to_120_seconds() -> None:

@@ -26,6 +26,7 @@ class When:
         every: each so-manyth.
         share: that part of them, chosen by the seed and the request's number.
         alike: count separately for requests alike in model, prompt, ratio and resolution.
+        after, before: seconds since the first request between which it hits.
     """
 
     prompt: str | None = None
@@ -37,6 +38,12 @@ class When:
     every: Count | None = None
     share: Share | None = None
     alike: bool = False
+    after: Seconds = 0.0
+    before: Seconds | None = None
+
+    def is_time(self, seconds: float) -> bool:
+        """Tell whether it is the time for this rule, so many seconds after the first request."""
+        return seconds >= self.after and (self.before is None or seconds < self.before)
 
     def counts(self, count: int) -> bool:
         """Tell whether the `count`-th matching request is meant, as far as counting decides."""
@@ -110,14 +117,22 @@ class Rulebook:
 
     def __init__(self, script: Script) -> None:
         self._seed = script.seed
+        self._began: float | None = None  # when the first request came
         self._quirks = script.format_quirks
         self._rules = [(rule.when, _over(script.format_quirks, rule.then), Counter[object]()) for rule in script.faults]
 
-    def effects(self, asked: Asked, number: int) -> Effects:
-        """Count this request and give the effects of the first rule that hits it; `number` is the request's own."""
+    def effects(self, asked: Asked, number: int, at: float = 0.0) -> Effects:
+        """Count this request and give the effects of the first rule that hits it.
+
+        Args:
+            asked: what it asks for.
+            number: its own.
+            at: when it came, in seconds.
+        """
+        self._began = at if self._began is None else self._began
         decided: Effects | None = None
         for index, (when, then, counter) in enumerate(self._rules):
-            if not _matches(when, asked):
+            if not (when.is_time(at - self._began) and _matches(when, asked)):
                 continue
             alike = (asked.model_id, asked.prompt, asked.ratio, asked.resolution) if when.alike else None
             counter[alike] += 1

@@ -142,7 +142,7 @@ class Sandbox:
 
     async def _respond(self, call: _Call, wanted: Wanted) -> None:
         entry = call.entry
-        effects = self._rules.effects(wanted, entry.n)
+        effects = self._rules.effects(wanted, entry.n, entry.at)
         instead = replies.instead(effects, call.form.spoken)
         planned = plan(wanted, MODELS[wanted.model_id], effects, number=entry.n, time=entry.time)
         entry.accepted = instead is None

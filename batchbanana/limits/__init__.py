@@ -4,42 +4,50 @@ Every wait happens in `Limits.leave`, in the order of arrival, so nobody overtak
 state machines over a monotonic `now` in seconds; only `Limits` looks at the clock.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 import anyio
 from aiolimiter import AsyncLimiter
 
+from batchbanana.limits.breaker import UNREACHED, Breaker
+from batchbanana.limits.concurrency import Concurrency
+from batchbanana.limits.windows import (
+    MARGIN,
+    MONEY_SECONDS,
+    REQUESTS_PER_DAY,
+    REQUESTS_PER_MINUTE,
+    SECONDS,
+    Allowance,
+    Day,
+    Window,
+    since_new_day,
+    until_new_day,
+)
 from batchbanana.task import Failure, FailureKind
 
-MARGIN = (
-    1.0  # seconds beyond each window: we count departures, the server counts arrivals, and connecting takes a while
-)
+__all__ = [
+    "MARGIN",
+    "MONEY_SECONDS",
+    "OUTAGE_LIMIT",
+    "REQUESTS_PER_DAY",
+    "REQUESTS_PER_MINUTE",
+    "SECONDS",
+    "Breaker",
+    "Closed",
+    "Concurrency",
+    "Day",
+    "Exhausted",
+    "Limits",
+    "Window",
+    "since_new_day",
+    "until_new_day",
+]
+
 OUTAGE_LIMIT = 6 * 3600.0  # seconds without one good answer
-LONGEST_WINDOW_WAIT = 600.0  # seconds; a window that stays shut for longer pauses the run instead
-
-BREAKER_WINDOW = 60.0  # seconds
-BREAKER_SAMPLE = 20  # answers before a share means anything
-BREAKER_NOT_SENT = 5  # in a row: nothing is listening there
-BREAKER_OPEN = (10.0, 300.0)  # first and longest pause, doubling
+LONGEST_WINDOW_WAIT = 600.0  # seconds; what stays shut for longer pauses the run instead
 PROBE_PATIENCE = 1.0  # seconds after which to look again while a probe is out
-
-SLOWER = 0.7  # concurrency after a sign of overload
-FIRST_LATENCY = 10.0  # seconds; what an image takes, until one has been seen
-
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
 OURS = {FailureKind.INTERNAL, FailureKind.REFERENCE, FailureKind.DISK}  # they say nothing of the service
-UNREACHED = {FailureKind.NOT_SENT, FailureKind.TIMEOUT, FailureKind.UNAVAILABLE}
-
-
-def until_new_day(now: datetime) -> float:
-    """Give the seconds from `now` until the quotas of a day begin anew: at midnight in California."""
-    there = now.astimezone(ZoneInfo("America/Los_Angeles"))
-    midnight = datetime.combine(there.date() + timedelta(days=1), time.min, there.tzinfo)
-    return (midnight.astimezone(UTC) - now.astimezone(UTC)).total_seconds()
 
 
 class Closed(Exception):  # noqa: N818 -- not a fault: the run sends no more
@@ -60,136 +68,6 @@ class Exhausted(Exception):  # noqa: N818 -- not a fault: the run pauses
         self.wait = wait
 
 
-class Window:
-    """At most `most` units in any stretch of `seconds`: the exact form, remembering each departure."""
-
-    def __init__(self, name: str, most: int, seconds: float) -> None:
-        self.name = name
-        self.most = most
-        self._seconds = seconds + MARGIN
-        self._used = 0
-        self._log: deque[tuple[float, int]] = deque()
-
-    def wait(self, now: float, weight: int) -> float:
-        """Give the seconds until `weight` more units fit; a weight above the limit fits an empty window."""
-        self._drop(now)
-        excess = self._used + weight - self.most
-        for moment, units in self._log:
-            if excess <= 0:
-                break
-            excess -= units
-            due = moment + self._seconds - now
-            if excess <= 0:
-                return due
-        return 0.0 if excess <= 0 or not self._log else self._log[-1][0] + self._seconds - now
-
-    def add(self, now: float, weight: int) -> None:
-        """Note a departure."""
-        self._used += weight
-        self._log.append((now, weight))
-
-    def _drop(self, now: float) -> None:
-        while self._log and self._log[0][0] + self._seconds <= now:
-            self._used -= self._log.popleft()[1]
-
-
-class Breaker:
-    """Stops asking a model that does not answer; then lets one probe through at a time."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, bool]] = deque()
-        self._not_sent = 0
-        self._pause = BREAKER_OPEN[0]
-        self._open_until: float | None = None
-        self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether only probes may leave."""
-        return self._open_until is not None
-
-    def wait(self, now: float) -> float | None:
-        """Give the seconds until the next request may leave; None: until the probe's answer is in."""
-        if self._open_until is None:
-            return 0.0
-        if self._probing:
-            return None
-        return max(0.0, self._open_until - now)
-
-    def leaves(self) -> None:
-        """Note a departure: while open, it is the probe."""
-        self._probing = self.is_open
-
-    def observe(self, kind: FailureKind | None, now: float) -> bool:
-        """Take an answer's kind, None for an image; True when this closes the breaker."""
-        bad = kind in UNREACHED
-        self._not_sent = self._not_sent + 1 if kind is FailureKind.NOT_SENT else 0
-        if self.is_open:
-            return self._after_probe(bad=bad, now=now)
-        self._seen.append((now, bad))
-        while self._seen[0][0] < now - BREAKER_WINDOW:
-            self._seen.popleft()
-        many_bad = len(self._seen) >= BREAKER_SAMPLE and 2 * sum(was for _, was in self._seen) >= len(self._seen)
-        if bad and (many_bad or self._not_sent >= BREAKER_NOT_SENT):
-            self._open(now)
-        return False
-
-    def abandon_probe(self) -> None:
-        """Forget a probe that will never be answered: it was not sent after all."""
-        self._probing = False
-
-    def _after_probe(self, *, bad: bool, now: float) -> bool:
-        # Answers of requests that left before it opened say nothing new while they are bad; a good one is welcome.
-        if bad and self._probing:
-            self._pause = min(2 * self._pause, BREAKER_OPEN[1])
-            self._open(now)
-        elif not bad:
-            self._open_until = None
-            self._pause = BREAKER_OPEN[0]
-            self._seen.clear()
-            self._probing = False
-            return True
-        return False
-
-    def _open(self, now: float) -> None:
-        self._open_until = now + self._pause
-        self._probing = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Concurrency:
-    """How many requests may be in flight: down on overload, up after full rounds of successes, never by latency."""
-
-    most: int
-    allowed: int = 0
-    in_flight: int = 0
-    _round: int = 0
-    _eased: float = field(default=float("-inf"))
-    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=25))
-
-    def __post_init__(self) -> None:
-        self.allowed = self.most
-
-    def succeed(self, seconds: float) -> None:
-        """Note an image; a full round of them while half is in use earns one more slot."""
-        if seconds:  # 0: an image was made, but how long that took is not known
-            self._latencies.append(seconds)
-        self._round += 1
-        if self._round >= self.allowed and 2 * self.in_flight >= self.allowed:
-            self._round = 0
-            self.allowed = min(self.most, self.allowed + 1)
-
-    def ease(self, now: float, factor: float = SLOWER) -> None:
-        """Go down, at most once a median latency: the answers already under way say the same thing again."""
-        self._round = 0
-        if now - self._eased >= self._median():
-            self._eased = now
-            self.allowed = max(1, int(self.allowed * factor))
-
-    def _median(self) -> float:
-        return sorted(self._latencies)[len(self._latencies) // 2] if self._latencies else FIRST_LATENCY
-
-
 class Limits:
     """All that a request waits for, shared by every task of one provider and key.
 
@@ -198,6 +76,7 @@ class Limits:
         windows: those that count requests.
         money: the window that is counted in micro-dollars, if any.
         starts: departures of earlier runs, as (seconds ago, micro-dollars).
+        is_patient: whether to wait for as long as a window stays shut, instead of pausing the run.
         clock: monotonic seconds.
     """
 
@@ -205,14 +84,16 @@ class Limits:
         self,
         *,
         concurrency: int,
-        windows: Iterable[Window] = (),
-        money: Window | None = None,
+        windows: Iterable[Allowance] = (),
+        money: Allowance | None = None,
         starts: Iterable[tuple[float, int]] = (),
+        is_patient: bool = False,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self._clock = clock
         self._windows = tuple(windows)
         self._money = money
+        self._is_patient = is_patient
         self._gate = float("-inf")
         self._turns: dict[str, anyio.Lock] = {}
         self._ramp = 0  # departures after a pause that are spaced, so that it does not end in a stampede
@@ -274,7 +155,9 @@ class Limits:
             self._good = now
         if failure is None:
             self.concurrency.succeed(seconds)
-        elif kind in OVERLOAD:
+        elif kind is FailureKind.UNAVAILABLE:
+            self.concurrency.turn_away(now)
+        elif kind is FailureKind.RATE_LIMITED:
             self.concurrency.ease(now)
         elif failure.signature == "EMFILE":
             self.concurrency.ease(now, 0.5)  # half: every request needs a descriptor
@@ -286,6 +169,7 @@ class Limits:
     def gate(self, seconds: float) -> None:
         """Make everybody wait for so long; a shorter gate never shortens a longer one."""
         self._gate = max(self._gate, self._clock() + seconds)
+        self._good = max(self._good, self._gate)  # a pause that was asked for is no outage
         self._ramp = self.concurrency.allowed
         self._wake()
 
@@ -302,7 +186,7 @@ class Limits:
     @property
     def outage(self) -> float:
         """Seconds since the service last did more than put us off, or since the start."""
-        return self._clock() - self._good
+        return max(0.0, self._clock() - self._good)
 
     def _wait(self, model: str, price: int) -> float | None:
         if self._closed:
@@ -319,7 +203,7 @@ class Limits:
         longest = 0.0
         for window in (*self._windows, *((self._money,) if self._money else ())):
             wait = window.wait(now, price if window is self._money else 1)
-            if wait > LONGEST_WINDOW_WAIT + MARGIN:
+            if wait > LONGEST_WINDOW_WAIT + MARGIN and not self._is_patient:
                 raise Exhausted(window.name, wait)
             longest = max(longest, wait)
         return longest
@@ -348,10 +232,7 @@ class Limits:
     def _make_pacer(self) -> AsyncLimiter | None:
         # A whole minute's allowance may leave at once by the window's rule, but not in one burst: it is spread over a
         # second, so that connecting and the server's own counting keep up.
-        minute = [window for window in self._windows if window.name == REQUESTS_PER_MINUTE]
+        minute = [
+            window for window in self._windows if isinstance(window, Window) and window.name == REQUESTS_PER_MINUTE
+        ]
         return AsyncLimiter(1, 1 / minute[0].most) if minute else None
-
-
-REQUESTS_PER_MINUTE = "requests_per_minute"
-SECONDS = {REQUESTS_PER_MINUTE: 60.0, "images_per_minute": 60.0, "requests_per_day": 86400.0}
-MONEY_SECONDS = 600.0
