@@ -191,8 +191,15 @@ def ladder(job: Job, model: Model, resolution: str) -> tuple[Rung, ...]:
     step: str | None = resolution
     while step is not None:
         if not rungs or not model.sizes or step in model.sizes:
-            price, timeout = model.price(step, tier), job.timeouts.get(step, TIMEOUT)
-            rungs.append(Rung(resolution=step, timeout=timeout, stall=job.stall, price=price))
+            rungs.append(
+                Rung(
+                    resolution=step,
+                    timeout=job.timeouts.get(step, TIMEOUT),
+                    stall=job.stall,
+                    price=model.price(step, tier),
+                    tokens=model.priced_tokens(step),
+                )
+            )
         step = job.fallback.get(step)  # always a smaller one, so this ends
     return tuple(rungs)
 

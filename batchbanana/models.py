@@ -97,6 +97,10 @@ class Model:
             return charged
         return -int(-listed * self.factors.get(tier, 1) // 1)
 
+    def priced_tokens(self, size: str) -> int | None:
+        """Tell the output tokens that the price of a size is for; None where a call has a price of its own."""
+        return None if self.charged.at(size) is not None else self.tokens.get(size)
+
     def nominal(self, ratio: str, size: str) -> tuple[int, int] | None:
         """Tell the width and height that an image should about have; None when unknown."""
         if ratio not in self.pixels:

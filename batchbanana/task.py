@@ -58,6 +58,23 @@ class OnMismatch(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What an answer says that it cost.
+
+    Attributes:
+        image_tokens: tokens of images that came out; None when the answer does not say.
+        micro_usd: what the provider charges, in micro-dollars; None likewise.
+    """
+
+    image_tokens: int | None = None
+    micro_usd: int | None = None
+
+
+UNTOLD = Charge()
+MOST_TOKENS = 100  # times what an image is counted as; a draft and a thought make it three, more is a slip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
     """One step of a task's fallback ladder.
 
@@ -66,12 +83,23 @@ class Rung:
         timeout: seconds a whole attempt may take.
         stall: seconds within which an arriving body must bring 64 KiB more.
         price: micro-dollars an image is expected to cost; None when unknown.
+        tokens: output tokens that this price is for; None where it is for a call, whatever comes of it.
     """
 
     resolution: str
     timeout: float
     stall: float
     price: int | None
+    tokens: int | None = None
+
+    def cost(self, charge: Charge) -> int | None:
+        """Give the micro-dollars of an attempt that was billed, rounded up: as the answer tells, else as expected."""
+        if charge.micro_usd is not None:
+            return charge.micro_usd
+        told = charge.image_tokens
+        if self.price is None or not self.tokens or not told or told > MOST_TOKENS * self.tokens:
+            return self.price
+        return -(-self.price * told // self.tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +181,7 @@ class Failure:
         signature: what makes two failures the same, for counting repeats.
         final: for `no_image`: the outcome when the tries are used up is `refused`, not `failed`.
         tries: for `no_image`: how often it may be asked again.
+        charge: what the answer says that it cost.
     """
 
     kind: FailureKind
@@ -163,6 +192,7 @@ class Failure:
     signature: str = ""
     final: Outcome = Outcome.FAILED
     tries: int = 2
+    charge: Charge = UNTOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +236,7 @@ class Delivery:
         extras: further deliverables of the same answer, kept but never counted.
         model_version: what the server says made it; None when it does not say.
         billed: `no` only where the answer says so.
+        charge: what the answer says that it cost.
         seconds: from sending to the last byte.
     """
 
@@ -213,6 +244,7 @@ class Delivery:
     extras: tuple[StoredImage, ...] = ()
     model_version: str | None = None
     billed: Billed = Billed.YES
+    charge: Charge = UNTOLD
     seconds: float = 0.0
 
 

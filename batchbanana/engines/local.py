@@ -158,6 +158,7 @@ class LocalWorker:
             extras=tuple(await self._extras(attempt, inbox, choice.extras, main)),
             model_version=choice.model_version,
             billed=choice.billed,
+            charge=choice.charge,
             seconds=seconds,
         )
 

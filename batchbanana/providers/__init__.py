@@ -5,10 +5,10 @@ come out of it to the spool, and asks the provider at the end what the answer me
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
-from batchbanana.task import Attempt, Billed, Failure, Picture, Reference
+from batchbanana.task import UNTOLD, Attempt, Billed, Charge, Failure, Picture, Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +82,14 @@ class Choice:
         extras: further deliverables, likewise.
         model_version: what the server says made it.
         billed: `no` only where the answer says so.
-        usage: the answer's usage block as it came; empty when there was none.
+        charge: what the answer says that it cost.
     """
 
     main: int | Link
     extras: tuple[int | Link, ...] = ()
     model_version: str | None = None
     billed: Billed = Billed.YES
-    usage: Mapping[str, object] = field(default_factory=dict)
+    charge: Charge = UNTOLD
 
 
 class Reader(Protocol):

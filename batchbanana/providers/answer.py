@@ -1,6 +1,6 @@
 """What an answer brought, whatever its format: which of its images count, and what it means when none does."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from batchbanana.images import mismatch
@@ -8,7 +8,7 @@ from batchbanana.providers import Link, Received
 from batchbanana.providers.errors import Problem, failure_of, inner_status
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import FINISH_REASONS, GLITCH, SYNONYMS, Verdict
-from batchbanana.task import Attempt, Billed, Failure, FailureKind
+from batchbanana.task import UNTOLD, Attempt, Billed, Charge, Failure, FailureKind
 
 QUOTE_LIMIT = 140  # characters of the server's own words in a failure's sentence
 NAME_LIMIT = 200  # characters of a model's name
@@ -32,7 +32,7 @@ class Answer:
         verdict: what that means when no image came.
         note: the server's words about it.
         billed: whether it costs money if it brought no usable image.
-        usage: the usage block as it came.
+        charge: what it says that it cost.
         problem: an error that came instead of an answer.
     """
 
@@ -45,7 +45,7 @@ class Answer:
     verdict: Verdict = GLITCH
     note: str = ""
     billed: Billed = Billed.UNKNOWN
-    usage: Mapping[str, object]
+    charge: Charge = UNTOLD
     model_version: str | None = None
     problem: Problem | None = None
 
@@ -60,7 +60,7 @@ class Answer:
         return self.problem is not None or self.verdict is not GLITCH
 
 
-UNREADABLE = Answer(readable=False, usage={})
+UNREADABLE = Answer(readable=False)
 
 
 def says_free(note: str) -> bool:
@@ -159,6 +159,7 @@ def failure_without_image(answer: Answer, images: Sequence[Received]) -> Failure
         signature=f"200 {reason}",
         final=verdict.final,
         tries=verdict.tries,
+        charge=answer.charge,
     )
 
 
@@ -195,6 +196,7 @@ def failure_of_broken(answer: Answer, fault: str | None, head: bytes) -> Failure
         billed=Billed.YES if answer.billed is Billed.YES else Billed.UNKNOWN,
         status=200,
         signature=f"200 {fault}",
+        charge=answer.charge,
     )
 
 

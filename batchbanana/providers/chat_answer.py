@@ -5,6 +5,8 @@ order of our own; what other names hold is passed over.
 """
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from math import ceil
 
 from batchbanana.providers import Link, gemini_answer
 from batchbanana.providers.answer import (
@@ -21,8 +23,9 @@ from batchbanana.providers.fields import count, get, last_text, mappings, snake
 from batchbanana.providers.jsonskim import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
-from batchbanana.task import Billed
+from batchbanana.task import Billed, Charge
 
+MOST_DOLLARS = 1000  # a call; more is a slip of the server's
 STEPS = ("choices", "message", "delta")
 TEXTS = ("content", "text", "outputText")
 PLACES = ("imageUrl", "image", "images", "b64Json", "url", "source", "inlineData", "data", "result", "output")
@@ -70,7 +73,7 @@ def read_answer(document: object, images: int) -> Answer:
         verdict=verdict,
         note=refusal,
         billed=_billed(usage, refused=verdict is REFUSED),
-        usage=usage,
+        charge=Charge(image_tokens=_image_tokens(usage), micro_usd=_dollars(get(usage, "cost"))),
         model_version=one_line(last_text(get(root, "model") for root in roots), NAME_LIMIT) or None,
         problem=problem_in([*roots[-ERRORS:], *choices[-ERRORS:]]),
     )
@@ -102,8 +105,19 @@ def _in_text(text: str, name: str, attention: Attention) -> Iterator[Item]:
 
 def _billed(usage: Mapping[str, object], *, refused: bool) -> Billed:
     """Read the counts by either of their names: of chat completions, or of images and responses."""
-    image = _told(usage, "completionTokensDetails", "outputTokensDetails", within="imageTokens")
-    return billed_without_image(image=image, output=_told(usage, "completionTokens", "outputTokens"), refused=refused)
+    output = _told(usage, "completionTokens", "outputTokens")
+    return billed_without_image(image=_image_tokens(usage), output=output, refused=refused)
+
+
+def _image_tokens(usage: Mapping[str, object]) -> int | None:
+    return _told(usage, "completionTokensDetails", "outputTokensDetails", within="imageTokens")
+
+
+def _dollars(value: object) -> int | None:
+    """Read what some relays tell of a call's cost, in dollars, as micro-dollars rounded up; None if it is no price."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_DOLLARS:
+        return None
+    return ceil(Decimal(str(value)) * 1_000_000)
 
 
 def _told(usage: Mapping[str, object], *names: str, within: str = "") -> int | None:

@@ -18,7 +18,7 @@ from batchbanana.providers.fields import count, get, last_text, mappings
 from batchbanana.providers.jsonskim import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
-from batchbanana.task import Billed
+from batchbanana.task import Billed, Charge
 
 ERRORS = 20  # last roots that are searched for an error; one is usual, and a search is dear
 
@@ -64,7 +64,7 @@ def read_answer(document: object, images: int) -> Answer:
         verdict=verdict,
         note=note,
         billed=Billed.NO if says_free(note) else _billed(usage, refused=verdict is REFUSED),
-        usage=usage,
+        charge=Charge(image_tokens=_image_tokens(usage)),
         model_version=one_line(last_text(get(root, "modelVersion") for root in roots), NAME_LIMIT) or None,
         problem=None if candidates else problem_in(roots[-ERRORS:]),
     )
@@ -89,10 +89,14 @@ def _is_number(item: object, images: int) -> bool:
 
 
 def _billed(usage: Mapping[str, object], *, refused: bool) -> Billed:
-    details = list(mappings(get(usage, "candidatesTokensDetails")))
-    image = sum(count(get(detail, "tokenCount")) for detail in details if get(detail, "modality") == "IMAGE")
     return billed_without_image(
-        image=image if details else None,
+        image=_image_tokens(usage),
         output=count(get(usage, "candidatesTokenCount")) if usage else None,
         refused=refused,
     )
+
+
+def _image_tokens(usage: Mapping[str, object]) -> int | None:
+    details = list(mappings(get(usage, "candidatesTokensDetails")))
+    image = sum(count(get(detail, "tokenCount")) for detail in details if get(detail, "modality") == "IMAGE")
+    return image if details else None

@@ -51,7 +51,7 @@ class AnswerReader:
                 extras=tuple(chosen[:-1]),
                 model_version=answer.model_version,
                 billed=Billed.NO if answer.is_free else Billed.YES,
-                usage=answer.usage,
+                charge=answer.charge,
             )
         if answer.says_why or (self.complete and answer.readable):
             return failure_without_image(answer, images)

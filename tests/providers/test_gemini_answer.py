@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batchbanana.providers import Choice, Link
 from batchbanana.providers.gemini import Gemini
 from batchbanana.providers.tables import FINISH_REASONS
-from batchbanana.task import Billed, Failure, FailureKind, Outcome
+from batchbanana.task import Billed, Charge, Failure, FailureKind, Outcome
 from tests.providers.building import attempt, data_uri, document, image, judged, picture, received, text
 
 WHOLE = picture()  # just what `attempt` asks for
@@ -35,7 +35,7 @@ def failed(answer: object, length: int | None = None) -> Failure:
 
 def test_an_image_is_delivered_with_what_the_answer_says_of_it() -> None:
     answer = document(text("Here"), image(WHOLE), usageMetadata=USAGE, modelVersion="nano")
-    assert judged(answer) == Choice(main=0, model_version="nano", usage=USAGE)
+    assert judged(answer) == Choice(main=0, model_version="nano", charge=Charge(image_tokens=1120))
 
 
 def test_snake_case_is_read_as_well() -> None:

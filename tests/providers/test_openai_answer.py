@@ -7,7 +7,7 @@ import pytest
 from batchbanana.providers import Choice, Link
 from batchbanana.providers.errors import LONGEST_HINT
 from batchbanana.providers.tables import FINISH_REASONS
-from batchbanana.task import Billed, Failure, FailureKind, Outcome
+from batchbanana.task import Billed, Charge, Failure, FailureKind, Outcome
 from tests.providers.building import OPENAI, chat, data_uri, document, image, judged, picture
 
 WHOLE = picture()  # just what `attempt` asks for
@@ -121,9 +121,11 @@ def test_which_image_counts(message: object, expected: tuple[int | Link, ...]) -
 
 
 def test_an_image_is_delivered_with_what_the_answer_says_of_it() -> None:
-    usage = {"completion_tokens": 0}
+    usage = {"completion_tokens": 0, "completion_tokens_details": {"image_tokens": 1290}, "cost": 0.0391234567}
     choice = judged(chat({"content": URI}, model="nano", usage=usage), provider=OPENAI)
-    assert choice == Choice(main=0, model_version="nano", usage=usage, billed=Billed.YES)
+    assert choice == Choice(
+        main=0, model_version="nano", charge=Charge(image_tokens=1290, micro_usd=39_124), billed=Billed.YES
+    )
 
 
 @pytest.mark.parametrize("reason", sorted(FINISH_REASONS))
