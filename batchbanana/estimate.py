@@ -4,9 +4,37 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 
-from batchbanana.manifest import Job
+from batchbanana.manifest import Job, LimitSettings
 from batchbanana.matrix import Matrix, ladder
 from batchbanana.task import Rung
+
+# Seconds an image takes, as seen in the field: about 10 at 1K, 20 at 2K, 30 to 60 at 4K.
+LATENCY = {"512": 8.0, "1K": 10.0, "2K": 20.0, "4K": 45.0}
+LATENCY_UNKNOWN = 45.0
+
+
+def too_few_workers(limits: LimitSettings, latency: float) -> str | None:
+    """Say that a rate is allowed which the workers cannot reach; None when they can.
+
+    In flight is rate times latency (Little's law).
+
+    Args:
+        limits: the run's.
+        latency: seconds an image takes.
+    """
+    rate, reach = limits.requests_per_minute, limits.concurrency * 60 / latency
+    if rate is None or rate <= reach:
+        return None
+    return (
+        f"{limits.concurrency} workers make about {reach:.0f} images a minute at {latency:.0f} s an image, so "
+        f"{rate} a minute are never reached; `concurrency: {-int(-rate * latency // 60)}` would"
+    )
+
+
+def mean_latency(matrix: Matrix) -> float:
+    """Give the seconds that an image of a plan takes on average, told from its resolutions alone."""
+    seconds = [LATENCY.get(size, LATENCY_UNKNOWN) for job in matrix.manifest.jobs for size in job.resolutions]
+    return sum(seconds) / len(seconds) if seconds else LATENCY_UNKNOWN
 
 
 def estimate(matrix: Matrix) -> int:

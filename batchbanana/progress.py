@@ -20,7 +20,7 @@ EVERY = 60.0  # seconds between lines where there is no terminal; and one at eac
 SHORTEST = 1.0  # seconds between lines all the same: a small job has its per cents quickly
 LONG_WAIT = 5.0  # seconds; a shorter wait is not worth a line
 
-ALL_WAIT = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, FailureKind.NOT_SENT}
+ALL_WAIT = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, FailureKind.NOT_SENT, FailureKind.DAY_QUOTA}
 
 
 class _Ears:

@@ -69,6 +69,7 @@ class Runner:
         next_attempt: the first attempt id that is free.
         models: how many the plan has.
         is_same_model: whether a model that was asked for and one that answers are the same under two names.
+        waits_for_quota: whether a pause until the quota is there again is waited for, instead of ending the run.
         chance: gives a number from 0 to 1 for the jitter.
     """
 
@@ -84,6 +85,7 @@ class Runner:
         next_attempt: int,
         models: int,
         is_same_model: Callable[[str, str], bool],
+        waits_for_quota: bool = False,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._feed = feed
@@ -95,6 +97,7 @@ class Runner:
         self._grants = Grants(limits, ledger, next_attempt, self.stop)
         self._models = models
         self._is_same_model = is_same_model
+        self._waits_for_quota = waits_for_quota
         self._chance = chance
         self._streaks = Streaks()
         self._aside: set[str] = set()
@@ -283,8 +286,14 @@ class Runner:
                 self._warn_once(reason)
                 self._feed.finish(work, None)
             case Stop():
+                stop = _with_time(decision, failure.kind)
+                if self._waits_for_quota and stop.resume_in is not None:
+                    self._limits.gate(stop.resume_in)
+                    self._watcher.failed(work, failure, stop.resume_in)
+                    self._feed.again(work, 0.0)
+                    return
                 self._feed.finish(work, None)
-                self.stop(_with_time(decision, failure.kind))
+                self.stop(stop)
 
     def _note(self, trouble: Stop) -> None:
         """Remember what gives the run its exit code: what needs a person goes before what passes by itself."""
@@ -304,7 +313,7 @@ class Runner:
         self._end(work, end)
 
     async def _settle(self, attempt: Attempt, failure: Failure, result: str, ending: Ending | None = None) -> None:
-        cost = attempt.rung.price if failure.billed is Billed.YES else None
+        cost = attempt.rung.cost(failure.charge) if failure.billed is Billed.YES else None
         await self._ledger.settle(
             Settlement(
                 attempt=attempt.id,
@@ -333,7 +342,7 @@ def _parcel(work: Work, attempt: Attempt, delivery: Delivery) -> Parcel:
         errand=_errand(attempt),
         images=(delivery.image, *delivery.extras),
         billed=delivery.billed,
-        cost=attempt.rung.price,
+        cost=attempt.rung.cost(delivery.charge),
         model_version=delivery.model_version,
         tries=work.tries + 1,
         replaces=work.known.file,

@@ -13,6 +13,8 @@ from typing import Protocol
 import anyio
 from anyio import to_thread
 
+from batchbanana.allowances import build_limits
+from batchbanana.deadline import Deadline
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import BatchError, DiskError, Exit, UsageError
@@ -20,7 +22,6 @@ from batchbanana.estimate import estimate, unpriced
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Ledger, Money, Store, explained
-from batchbanana.limits import MONEY_SECONDS, SECONDS, Limits, Window
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.policy import Stop
@@ -69,6 +70,9 @@ class Order:
         limits: with the command's options worked in.
         endpoint: where to send, with the key.
         is_rehearsal: the endpoint is a sandbox that was started for this run.
+        deadline: when to send nothing more; None for as long as it takes.
+        waits_for_quota: whether to wait for a new day's quota instead of pausing.
+        beside: directories of jobs that have used the same service earlier in the same command.
     """
 
     matrix: Matrix
@@ -77,6 +81,9 @@ class Order:
     endpoint: Endpoint
     selection: Selection
     is_rehearsal: bool = False
+    deadline: Deadline | None = None
+    waits_for_quota: bool = False
+    beside: tuple[Path, ...] = ()
 
 
 def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
@@ -197,7 +204,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     interrupts: Interrupts,
 ) -> tuple[Runner, Feed]:
     """Put the pool together and let it work, under the eye of the signals."""
-    limits = await _limits(order, ledger)
+    limits = await build_limits(order.limits, ledger, order.beside, is_patient=order.waits_for_quota)
     plan = Plan(order.matrix, ledger, order.output)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
@@ -211,6 +218,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         next_attempt=await ledger.do(lambda store: store.next_attempt()),
         models=len({model for job in order.matrix.jobs for model in job.models}),
         is_same_model=order.matrix.registry.are_same,
+        waits_for_quota=order.waits_for_quota,
     )
     interrupts.attach(runner)
     if found.waiting:
@@ -219,7 +227,11 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
     console.begin(order.matrix.cells, lambda: ledger.money)
-    await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
+    async with anyio.create_task_group() as group:
+        if order.deadline is not None:
+            group.start_soon(order.deadline.keep, runner)
+        await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
+        group.cancel_scope.cancel()
     if plan.damaged:
         reason = (
             f"{len(plan.damaged)} images that are paid for are missing or have another size in {order.output}, "
@@ -228,23 +240,6 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         console.warn(reason)
         runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=reason)
     return runner, feed
-
-
-async def _limits(order: Order, ledger: Ledger) -> Limits:
-    """Build the windows and fill them with what earlier runs have sent: limits hold across restarts."""
-    settings = order.limits
-    windows = [Window(name, most, seconds) for name, seconds in SECONDS.items() if (most := getattr(settings, name))]
-    spend = settings.spend_per_10_minutes
-    longest = max([SECONDS[window.name] for window in windows] + ([MONEY_SECONDS] if spend else []), default=0.0)
-    now = time.time()
-    starts = await ledger.do(lambda store: store.starts_since(now - longest - 60.0)) if longest else []
-    return Limits(
-        concurrency=settings.concurrency,
-        windows=windows,
-        money=Window("spend_per_10_minutes", spend, MONEY_SECONDS) if spend else None,
-        # A clock that was set back must not make old departures look like future ones.
-        starts=[(max(0.0, now - sent), price) for sent, price in starts],
-    )
 
 
 def _without(selection: Selection, held: frozenset[str]) -> Selection:

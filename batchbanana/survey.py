@@ -5,16 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from batchbanana.estimate import LATENCY, LATENCY_UNKNOWN
 from batchbanana.feed import BLOCK, Tally
 from batchbanana.ledger import Known, Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.policy import differs_for_good, images_at_worst, worst_case
 from batchbanana.task import Rung, Task
-
-# Seconds an image takes, as seen in the field: about 10 at 1K, 20 at 2K, 30 to 60 at 4K.
-LATENCY = {"512": 8.0, "1K": 10.0, "2K": 20.0, "4K": 45.0}
-LATENCY_UNKNOWN = 45.0
 
 
 @dataclass(slots=True, kw_only=True)

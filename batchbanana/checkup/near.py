@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from batchbanana.checkup.check import Check, bad, ok, warn
 from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
-from batchbanana.estimate import unpriced
+from batchbanana.estimate import too_few_workers, unpriced
 from batchbanana.job import NETWORK, JobDirectory, file_system
 from batchbanana.ledger import Money, Store
 from batchbanana.manifest import LimitSettings
@@ -157,12 +157,11 @@ def check_limits(limits: LimitSettings, found: Survey) -> Check:
     if not found.missing:
         return ok("limits", "nothing is missing")
     latency = found.seconds_of_work / found.missing
+    if (lack := too_few_workers(limits, latency)) is not None:
+        return warn("limits", lack)
     reach = limits.concurrency * 60 / latency
     pace = f"{limits.concurrency} workers make about {reach:.0f} images a minute at {latency:.0f} s an image"
-    if rate is None or rate <= reach:
-        return ok("limits", pace if rate is None else f"{pace}; {rate} a minute are allowed")
-    want = -int(-rate * latency // 60)
-    return warn("limits", f"{pace}, so {rate} a minute are never reached; `concurrency: {want}` would")
+    return ok("limits", pace if rate is None else f"{pace}; {rate} a minute are allowed")
 
 
 def _gib(size: int) -> str:

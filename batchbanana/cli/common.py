@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchbanana.cli.options import LimitOptions, say
 from batchbanana.errors import UsageError
+from batchbanana.estimate import mean_latency, too_few_workers
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Store
 from batchbanana.manifest import LimitSettings
@@ -49,6 +50,12 @@ def manifest_of(folder: Path) -> Path:
             f"{folder} is not a job directory: it has no ledger; name a manifest or a folder that 'run' made"
         )
     return Path(last.manifest)
+
+
+def warn_of_limits(matrix: Matrix, limits: LimitSettings) -> None:
+    """Say so if the workers are too few for the rate that is allowed."""
+    if limits.requests_per_minute is not None and (lack := too_few_workers(limits, mean_latency(matrix))) is not None:
+        say(f"warning: {lack}")
 
 
 def warn(matrix: Matrix, base_url: str | None = None) -> None:

@@ -10,7 +10,7 @@ import click
 
 from batchbanana import tables
 from batchbanana.cli import options
-from batchbanana.cli.common import load_matrix, read_ledger, warn, with_options
+from batchbanana.cli.common import load_matrix, read_ledger, warn, warn_of_limits, with_options
 from batchbanana.errors import Exit
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
@@ -44,6 +44,7 @@ def command(
             continue
         folder = options.folder(matrix.manifest.name, output, len(manifests))
         settings = with_options(matrix.manifest.limits, options.LimitOptions(**limits))
+        warn_of_limits(matrix, settings)
         with read_ledger(folder) as store:
             found = survey(matrix, store)
         if as_json:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import click
 
 from batchbanana import tables
 from batchbanana.cli import options
-from batchbanana.cli.common import load_matrix, read_ledger, warn, with_options
+from batchbanana.cli.common import load_matrix, read_ledger, warn, warn_of_limits, with_options
+from batchbanana.deadline import Deadline, after, until
 from batchbanana.errors import Exit, UsageError
 from batchbanana.estimate import estimate
 from batchbanana.feed import Selection
@@ -48,6 +50,9 @@ class Choices:
     yes: bool
     as_json: bool
     quiet: bool
+    until: str | None
+    max_duration: str | None
+    wait_quota: bool
 
 
 @click.command("run", epilog=options.EXIT_CODES)
@@ -62,6 +67,9 @@ class Choices:
 @click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these: an axis, a variable, job or outcome.")
 @click.option("--retry", metavar="OUTCOMES", default="", help="Ask again: failed,refused,mismatch,degraded.")
 @click.option("--upgrade", is_flag=True, help="Ask again for what was made at a lower resolution.")
+@click.option("--until", metavar="HH:MM", help="Send nothing more after that hour; what is in flight may finish.")
+@click.option("--max-duration", metavar="TIME", help="Send nothing more after so long, such as 90m or 1h30m.")
+@click.option("--wait-quota", is_flag=True, help="Wait for a new day's quota instead of pausing.")
 @click.option("--yes", is_flag=True, help="Do not ask before a large run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Only what a person must know.")
@@ -81,10 +89,27 @@ def command(
     codes: list[int] = []
     jobs = _jobs([load_matrix(path, max_tasks, choices.models) for path in manifests], output)
     settings = {matrix: with_options(matrix.manifest.limits, limits) for matrix, _ in jobs}
+    deadline = _deadline(choices, datetime.now().astimezone())
     for matrix, _ in jobs:
         _check(matrix, settings[matrix], choices)
+    used: list[tuple[Endpoint, Path]] = []
     for matrix, folder in jobs:
-        codes.append(_run_one(matrix, folder, settings[matrix], choices))
+        if not _agreed(matrix, folder, settings[matrix], choices):
+            raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
+        with _endpoint(matrix.manifest, choices) as served:
+            order = Order(
+                matrix=matrix,
+                output=folder,
+                limits=settings[matrix],
+                endpoint=served,
+                selection=_selection(matrix, choices),
+                is_rehearsal=choices.sandbox,
+                deadline=deadline,
+                waits_for_quota=choices.wait_quota,
+                beside=tuple(path for other, path in used if other == served),
+            )
+            codes.append(_run_one(order, choices))
+            used.append((served, folder))
         if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
             break
     return max(codes, key=_weight)
@@ -114,26 +139,13 @@ def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:
         endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
-def _run_one(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> int:
-    selection = _selection(matrix, choices)
-    warn(matrix, choices.base_url)
-    if not _agreed(matrix, folder, limits, yes=choices.yes):
-        raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
-    with _endpoint(matrix.manifest, choices) as served:
-        order = Order(
-            matrix=matrix,
-            output=folder,
-            limits=limits,
-            endpoint=served,
-            selection=selection,
-            is_rehearsal=choices.sandbox,
-        )
-        console = _console(quiet=choices.quiet)
-        gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
-        try:
-            summary = anyio.run(partial(run, order, console))
-        finally:
-            console.close()
+def _run_one(order: Order, choices: Choices) -> int:
+    console = _console(quiet=choices.quiet)
+    gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
+    try:
+        summary = anyio.run(partial(run, order, console))
+    finally:
+        console.close()
     _tell(summary, as_json=choices.as_json)
     return summary.exit_code
 
@@ -144,6 +156,20 @@ def _tell(summary: Summary, *, as_json: bool) -> None:
             click.echo(json.dumps(summary.to_json(), ensure_ascii=False))
     else:
         options.say(tables.summary_text(summary))
+
+
+def _deadline(choices: Choices, now: datetime) -> Deadline | None:
+    """Read the options that end a run early; the earlier moment counts."""
+    found = []
+    if choices.until is not None:
+        found.append(until(choices.until, now))
+        if found[-1] is None:
+            raise UsageError(f"--until {choices.until}: write an hour of the day such as 07:00")
+    if choices.max_duration is not None:
+        found.append(after(choices.max_duration, now))
+        if found[-1] is None:
+            raise UsageError(f"--max-duration {choices.max_duration}: write a time such as 90m, 2h or 1h30m")
+    return min(filter(None, found), key=lambda deadline: deadline.moment, default=None)
 
 
 def _selection(matrix: Matrix, choices: Choices) -> Selection:
@@ -165,11 +191,13 @@ def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
     yield endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
-def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, *, yes: bool) -> bool:
-    """Show a large plan to a person and ask; without a terminal, say that a cap would be wise."""
+def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> bool:
+    """Say what is odd, show a large plan to a person and ask; without a terminal, say that a cap would be wise."""
+    warn(matrix, choices.base_url)
+    warn_of_limits(matrix, limits)
     if matrix.cells <= ASK_TASKS and estimate(matrix) <= ASK_MICRO_USD:
         return True
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if choices.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         if limits.max_cost is None:
             options.say("No max_cost is set: only the size of the plan bounds what this run spends.")
         return True
