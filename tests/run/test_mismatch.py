@@ -106,7 +106,7 @@ def test_a_kill_between_two_tries_changes_nothing_in_the_end(tmp_path: Path) -> 
     hanging = {"when": {"resolution": "2K", "nth": 2}, "then": {"hang": "before"}}
     with in_thread({"latency": 0.0, "faults": [hanging, SMALLER]}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(1, resolution="2K", on_mismatch="retry"))
-        job.kill(lambda: job.attempts() >= 2)
+        job.kill(lambda: sandbox.bill()["requests"] >= 2)
         ended = job.run()
         job.check()
     assert (ended.code, ended.json["mismatch"], ended.json["attempts"]) == (4, 1, 2), ended.err
