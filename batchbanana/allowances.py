@@ -10,7 +10,7 @@ import anyio
 from anyio import to_thread
 
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Ledger
+from batchbanana.ledger import Ledger, explained
 from batchbanana.limits import (
     MONEY_SECONDS,
     REQUESTS_PER_DAY,
@@ -64,6 +64,6 @@ def _starts_beside(folders: Sequence[Path], since: float) -> list[tuple[float, i
     for folder in folders:
         store = JobDirectory(folder).read_store()
         if store is not None:
-            with contextlib.closing(store):
+            with contextlib.closing(store), explained():
                 starts += store.starts_since(since)
     return starts

@@ -37,7 +37,12 @@ class Deadline:
 
 
 def until(text: str, now: datetime) -> Deadline | None:
-    """Read an hour such as 07:00, the next one to come by this machine's clock; None when it is none."""
+    """Read an hour such as 07:00, the next one to come; None when it is none.
+
+    Args:
+        text: as given.
+        now: this machine's local time, without a zone, so that a night in which clocks change has its true length.
+    """
     found = CLOCK.fullmatch(text)
     if found is None:
         return None
@@ -48,7 +53,7 @@ def until(text: str, now: datetime) -> Deadline | None:
 
 
 def after(text: str, now: datetime) -> Deadline | None:
-    """Read a span such as 90m, 2h or 1h30m, counted from `now`; None when it is none or nothing."""
+    """Read a span such as 90m, 2h or 1h30m, counted from `now`, local time; None when it is none or nothing."""
     found = SPAN.fullmatch(text.strip())
     if found is None or not any(found.groups()):
         return None

@@ -36,6 +36,8 @@ from batchbanana.record import Errand, failure_record, span
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome
 
+LONGEST_PAUSE = 300.0  # seconds; a server that asks for more than that does mean its quota for the day
+NEW_DAY_MARGIN = 60.0  # seconds
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 NEVER_SENT = {FailureKind.NOT_SENT, FailureKind.REFERENCE}  # such an attempt was no request
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
@@ -288,7 +290,7 @@ class Runner:
             case Stop():
                 stop = _with_time(decision, failure.kind)
                 if self._waits_for_quota and stop.resume_in is not None:
-                    self._limits.gate(stop.resume_in)
+                    self._limits.rest(stop.resume_in)
                     self._watcher.failed(work, failure, stop.resume_in)
                     self._feed.again(work, 0.0)
                     return
@@ -363,8 +365,9 @@ def _ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
 def _with_time(stop: Stop, kind: FailureKind) -> Stop:
     """Say when to come back: as the server said, or when a day's quota is known to begin anew."""
     wait = stop.resume_in
-    if wait is None and kind is FailureKind.DAY_QUOTA:
-        wait = until_new_day(datetime.now(UTC))
+    if kind is FailureKind.DAY_QUOTA and (wait is None or wait <= LONGEST_PAUSE):
+        # A short hint with a day's quota is not meant for it; the margin is for a server whose clock is behind ours.
+        wait = until_new_day(datetime.now(UTC)) + NEW_DAY_MARGIN
     if wait is None:
         return stop
     moment = datetime.now(UTC) + timedelta(seconds=wait)

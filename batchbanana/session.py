@@ -289,7 +289,10 @@ def _written(job: JobDirectory, summary: Summary, console: Console) -> Summary:
 
 
 def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int) -> Summary:
-    end = runner.stopped or runner.trouble
+    stopped = runner.stopped
+    if stopped is not None and stopped.exit_code is Exit.PAUSED and not feed.tally.count(None):
+        stopped = None  # what was in flight when the time was up has made the job complete
+    end = stopped or runner.trouble
     spent = ledger.money
     return Summary(
         name=order.matrix.manifest.name,
@@ -300,6 +303,6 @@ def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: 
         seconds=round(time.monotonic() - began, 3),
         stopped=end.reason if end else None,
         resume_in=end.resume_in if end else None,
-        exit_code=int(exit_code(feed.tally, runner.stopped, runner.trouble)),
+        exit_code=int(exit_code(feed.tally, stopped, runner.trouble)),
         output=os.fspath(order.output),
     )

@@ -71,6 +71,7 @@ class Charge:
 
 
 UNTOLD = Charge()
+LEAST_TOKENS = 4  # parts of what an image is counted as; the smallest size has nearly a third of the largest's
 MOST_TOKENS = 100  # times what an image is counted as; a draft and a thought make it three, more is a slip
 
 
@@ -97,7 +98,9 @@ class Rung:
         if charge.micro_usd is not None:
             return charge.micro_usd
         told = charge.image_tokens
-        if self.price is None or not self.tokens or not told or told > MOST_TOKENS * self.tokens:
+        if self.price is None or not self.tokens or not told:
+            return self.price
+        if told > MOST_TOKENS * self.tokens or told * LEAST_TOKENS < self.tokens:
             return self.price
         return -(-self.price * told // self.tokens)
 

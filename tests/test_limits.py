@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batchbanana.limits import (
     MARGIN,
+    OUTAGE_LIMIT,
     Breaker,
     Closed,
     Concurrency,
@@ -312,10 +313,10 @@ def test_one_who_is_patient_waits_for_the_day_to_end() -> None:
     assert run_virtually(main) == pytest.approx(7200 + MARGIN, abs=1)
 
 
-def test_a_pause_that_was_asked_for_is_no_outage() -> None:
+def test_a_rest_until_a_quota_is_there_again_is_no_outage() -> None:
     async def main() -> tuple[float, float]:
         limits = Limits(concurrency=1)
-        limits.gate(30_000)
+        limits.rest(30_000)
         during = limits.outage
         await limits.leave(MODEL, 0)
         return during, limits.outage
@@ -323,3 +324,30 @@ def test_a_pause_that_was_asked_for_is_no_outage() -> None:
     during, after = run_virtually(main)
     assert during == 0
     assert after < 10
+
+
+def test_nothing_but_rate_limits_is_an_outage_in_the_end() -> None:
+    async def main() -> float:
+        limits = Limits(concurrency=1)
+        began = anyio.current_time()
+        while limits.outage <= OUTAGE_LIMIT:
+            await limits.leave(MODEL, 0)
+            limits.observe(MODEL, failed(FailureKind.RATE_LIMITED), 0.0)
+            limits.gate(100)
+            limits.back()
+            assert anyio.current_time() - began < 2 * OUTAGE_LIMIT
+        return anyio.current_time() - began
+
+    assert run_virtually(main) == pytest.approx(OUTAGE_LIMIT, rel=0.1)
+
+
+def test_one_who_was_patient_for_a_day_is_not_ended_by_the_first_hiccup() -> None:
+    async def main() -> float:
+        now = anyio.current_time()
+        full = Day("requests_per_day", 1, lambda: 50_000.0, 10.0, now)
+        limits = Limits(concurrency=1, windows=[full], starts=[(5.0, 0)], is_patient=True)
+        await limits.leave(MODEL, 0)
+        limits.observe(MODEL, failed(FailureKind.UNAVAILABLE), 0.0)
+        return limits.outage
+
+    assert run_virtually(main) < 60

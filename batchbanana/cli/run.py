@@ -89,7 +89,7 @@ def command(
     codes: list[int] = []
     jobs = _jobs([load_matrix(path, max_tasks, choices.models) for path in manifests], output)
     settings = {matrix: with_options(matrix.manifest.limits, limits) for matrix, _ in jobs}
-    deadline = _deadline(choices, datetime.now().astimezone())
+    deadline = _deadline(choices, datetime.now())  # noqa: DTZ005 -- see `until`
     for matrix, _ in jobs:
         _check(matrix, settings[matrix], choices)
     used: list[tuple[Endpoint, Path]] = []

@@ -115,7 +115,10 @@ class Limits:
             Exhausted: a window stays shut for too long to wait.
         """
         async with self._turn(model):
+            asked = self._clock()
             await self._until_open(model, price)
+            if self._clock() - asked > LONGEST_WINDOW_WAIT and self._is_patient:
+                self._good = self._clock()  # our own limits were shut for so long; that was no outage either
             await self._pace()
             # Pacing took time, and another model may have taken the place.
             await self._until_open(model, price)
@@ -169,9 +172,13 @@ class Limits:
     def gate(self, seconds: float) -> None:
         """Make everybody wait for so long; a shorter gate never shortens a longer one."""
         self._gate = max(self._gate, self._clock() + seconds)
-        self._good = max(self._good, self._gate)  # a pause that was asked for is no outage
         self._ramp = self.concurrency.allowed
         self._wake()
+
+    def rest(self, seconds: float) -> None:
+        """Make everybody wait until a quota is there again; that is no outage."""
+        self.gate(seconds)
+        self._good = max(self._good, self._gate)
 
     def hold(self, model: str) -> float:
         """Give the seconds for which a request for this model is not worth a worker; 0 when it is."""

@@ -131,6 +131,9 @@ def _entry(section: Section, registry: Registry, factors: Mapping[Tier, Fraction
     base = registry.known(id_.text) or Model(id=id_.text, name=id_.text, factors=registry.factors)
     pixels = {**base.pixels, **(drawn := _pixels(section))}
     references, omit_size = section.whole("references", MOST_IMAGES, least=0), section.flag("omit_size")
+    prices = _prices(section, base.prices)
+    # A price that is the user's own is for the call, unless they say what it is for.
+    counted = {size: count for size, count in base.tokens.items() if prices.at(size) == base.prices.at(size)}
     return replace(
         base,
         name=section.text("name") or base.name,
@@ -142,9 +145,9 @@ def _entry(section: Section, registry: Registry, factors: Mapping[Tier, Fraction
         sizes=_axis(section, "sizes", size_problem, base.sizes),
         omit_size=base.omit_size if omit_size is None else omit_size,
         references=base.references if references is None else references,
-        prices=_prices(section, base.prices),
+        prices=prices,
         factors={**base.factors, **factors, **_factors(section)},
-        tokens={**base.tokens, **by_size(section, "tokens", Section.whole)},
+        tokens={**counted, **by_size(section, "tokens", Section.whole)},
         output=_output(section) or base.output,
         state=State(section.choice("state", tuple(State)) or base.state),
         note=section.text("note") or base.note,

@@ -115,7 +115,8 @@ def _image_tokens(usage: Mapping[str, object]) -> int | None:
 
 def _dollars(value: object) -> int | None:
     """Read what some relays tell of a call's cost, in dollars, as micro-dollars rounded up; None if it is no price."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_DOLLARS:
+    # Nothing is what relays tell whose user pays the vendor with a key of their own; that is no price of an image.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MOST_DOLLARS:
         return None
     return ceil(Decimal(str(value)) * 1_000_000)
 

@@ -32,7 +32,8 @@ def test_an_entry_of_a_known_model_changes_only_what_it_names(tmp_path: Path) ->
     before, after = builtin().find("gemini-3-pro-image"), own.find("gemini-3-pro-image")
     assert after.prices == Prices(by_size={"1K": 134_000, "2K": 134_000, "4K": 200_000})
     assert (after.references, after.aliases) == (6, ("nano-banana-pro", "pro"))
-    kept = ("name", "ratios", "pixels", "sizes", "factors", "tokens", "output", "state", "known")
+    assert after.tokens == {"1K": 1120, "2K": 1120}  # a price of one's own is for the call, whatever it is counted as
+    kept = ("name", "ratios", "pixels", "sizes", "factors", "output", "state", "known")
     assert [getattr(after, key) for key in kept] == [getattr(before, key) for key in kept]
     assert [model.id for model in own.models] == [model.id for model in builtin().models]
     assert own.find("pro").price("4K") == 200_000

@@ -1,5 +1,6 @@
 """Stops that can be resumed: an hour, a span, a day's quota; each says how, fails no task, and the next run goes on."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from tests.support.program import Job, command, manifest
 def test_after_its_time_a_run_sends_nothing_more_and_lets_finish_what_is_paid_for(tmp_path: Path) -> None:
     with in_thread({"latency": 1.0}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(60, limits={"concurrency": 2}))
-        ended = job.run("--max-duration", "3s")
+        ended = job.run("--max-duration", "8s")
         assert (ended.code, ended.json["failed"]) == (75, 0), ended.err
-        assert "The time is up (--max-duration 3s)" in ended.json["stopped"]
+        assert "The time is up (--max-duration 8s)" in ended.json["stopped"]
         assert 0 < ended.json["done"] == sandbox.bill()["billed"] < 60
         assert (ended.json["possibly_billed"], ended.json["reserved_usd"]) == (0, 0)
         job.check()
@@ -60,13 +61,29 @@ def test_a_days_quota_of_the_manifest_pauses_with_the_time_and_the_next_run_goes
         job.check()
 
 
-def test_a_days_quota_of_the_server_can_be_waited_for(tmp_path: Path) -> None:
-    """The server says when to come back; asked to wait, the run does, and does not end."""
-    faults = [{"when": {"nth": [2, 3]}, "then": {"error": "rate_day", "retry_delay": 2}}]
+def test_a_days_quota_of_the_server_pauses_until_its_midnight_whatever_short_pause_it_asks_for(tmp_path: Path) -> None:
+    faults = [{"when": {"nth": 2}, "then": {"error": "rate_day", "retry_delay": 24}}]
     with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(4, limits={"concurrency": 1}))
-        ended = job.run("--wait-quota")
-        assert (ended.code, ended.json["done"], ended.json["attempts"]) == (0, 4, 6), ended.err
+        ended = job.run()
+        assert (ended.code, ended.json["done"], ended.json["pending"]) == (75, 1, 3), ended.err
+        assert 60 <= ended.json["resume_in"] <= 25 * 3600 + 60
+        assert "UTC" in ended.json["stopped"]
+
+
+def test_a_days_quota_of_the_server_can_be_waited_for(tmp_path: Path) -> None:
+    """The run neither ends nor asks again before the time; a signal ends it at once."""
+    faults = [{"when": {"nth": 2}, "then": {"error": "rate_day", "retry_delay": 1}}]
+    with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(4, limits={"concurrency": 1}))
+        with job.started("--wait-quota") as process:
+            assert process.stderr is not None
+            while "waiting" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert process.returncode == 143
+        assert sandbox.bill()["requests"] == 2
         job.check()
 
 
@@ -77,7 +94,7 @@ def test_two_jobs_of_one_command_share_the_minute(tmp_path: Path) -> None:
         other = tmp_path / "other.yaml"
         other.write_text(one.manifest.read_text().replace("name: one", "name: other"))
         arguments = ["run", str(one.manifest), str(other), "--output", str(one.output), "--base-url", sandbox.url]
-        ended = command(*arguments, "--rpm", "4", "--max-duration", "6s")
+        ended = command(*arguments, "--rpm", "4", "--max-duration", "20s")
         assert ended.code == 75, ended.err
         assert sandbox.bill()["status"] == {"200": 4}
 
