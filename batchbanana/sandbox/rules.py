@@ -130,9 +130,10 @@ class Rulebook:
             at: when it came, in seconds.
         """
         self._began = at if self._began is None else self._began
+        seconds = max(0.0, at - self._began)  # one that came before the first may be read after it
         decided: Effects | None = None
         for index, (when, then, counter) in enumerate(self._rules):
-            if not (when.is_time(at - self._began) and _matches(when, asked)):
+            if not (when.is_time(seconds) and _matches(when, asked)):
                 continue
             alike = (asked.model_id, asked.prompt, asked.ratio, asked.resolution) if when.alike else None
             counter[alike] += 1

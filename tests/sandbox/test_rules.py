@@ -126,3 +126,11 @@ def test_the_documented_script_is_a_script_and_every_effect_is_documented() -> N
     named = set(re.findall(r"`(\w+)`", text))
     assert {field.name for field in fields(Effects)} <= named
     assert set(get_args(Shape)) <= named
+
+
+def test_a_rule_may_hit_for_a_while_only_and_one_of_all_times_hits_whoever_came_a_moment_earlier() -> None:
+    asked = _Asked()
+    for when, expected in (({"after": 10, "before": 70}, [0, 0, 1, 1, 0]), ({}, [1, 1, 1, 1, 1])):
+        book = Rulebook(parse_script({"faults": [{"when": when, "then": {"error": "internal"}}]}))
+        moments = (100.0, 99.9, 110.0, 169.0, 170.0)
+        assert [int(book.effects(asked, 1, at).error is not None) for at in moments] == expected
