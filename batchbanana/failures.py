@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from batchbanana.ledger import Trouble, Unsettled
+from batchbanana.ledger import Complaint, Unsettled
 from batchbanana.record import BROUGHT_HOME, FETCHED, Errand
 from batchbanana.task import FailureKind, Task
 
@@ -70,13 +70,13 @@ class Example:
     variables: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, trouble: Trouble) -> "Example":
+    def of(cls, complaint: Complaint) -> "Example":
         """Take what the ledger tells of a task."""
-        record = trouble.record
+        record = complaint.record
         variables = record.get("variables")
         return cls(
-            key=trouble.key,
-            text=_sentence(trouble),
+            key=complaint.key,
+            text=_sentence(complaint),
             job=str(record["job"]) if "job" in record else None,
             prompt=str(record["prompt"]) if "prompt" in record else None,
             variables=variables if isinstance(variables, dict) else None,
@@ -117,32 +117,32 @@ class Causes:
     left_out: int = 0
 
 
-def group(troubles: Iterable[Trouble], is_planned: Callable[[str], bool] = lambda _key: True) -> Causes:
+def group(complaints: Iterable[Complaint], is_planned: Callable[[str], bool] = lambda _key: True) -> Causes:
     """Group what the ledger tells, one task after the other; needs memory for the groups only.
 
     Args:
-        troubles: tasks that are not made as asked for.
+        complaints: tasks that are not made as asked for.
         is_planned: whether the manifest still has the task of a key.
     """
     groups = _Groups()
     left_out = 0
-    for trouble in troubles:
-        if is_planned(trouble.key):
-            groups.add(cause_of(trouble), trouble)
+    for complaint in complaints:
+        if is_planned(complaint.key):
+            groups.add(cause_of(complaint), complaint)
         else:
             left_out += 1
     return Causes(groups=groups.largest_first(), left_out=left_out)
 
 
-def possibly_billed(attempts: Iterable[tuple[Trouble, int | None]]) -> list[Group]:
+def possibly_billed(attempts: Iterable[tuple[Complaint, int | None]]) -> list[Group]:
     """Group the attempts that may have been billed.
 
     Args:
         attempts: each with its micro-dollars at worst, None where the price is unknown.
     """
     groups = _Groups()
-    for trouble, price in attempts:
-        one = groups.add(replace(cause_of(trouble), outcome=POSSIBLY_BILLED), trouble)
+    for complaint, price in attempts:
+        one = groups.add(replace(cause_of(complaint), outcome=POSSIBLY_BILLED), complaint)
         one.worst += price or 0
         one.unpriced += price is None
     return groups.largest_first()
@@ -155,14 +155,14 @@ class _Groups:
         self._groups: dict[Cause, Group] = {}
         self._wordings: Counter[Cause] = Counter()
 
-    def add(self, cause: Cause, trouble: Trouble) -> Group:
+    def add(self, cause: Cause, complaint: Complaint) -> Group:
         """Count one more and give its group; where there are too many wordings, one that is common to the rest."""
         wordless = replace(cause, words="")
         if cause not in self._groups and self._wordings[wordless] >= MOST_WORDINGS:
             cause = wordless
         if cause not in self._groups:
             self._wordings[wordless] += 1
-            self._groups[cause] = Group(cause=cause, example=Example.of(trouble))
+            self._groups[cause] = Group(cause=cause, example=Example.of(complaint))
         group = self._groups[cause]
         group.count += 1
         return group
@@ -207,15 +207,15 @@ def _host(url: str) -> str:
     return shown or "an address without a host"
 
 
-def cause_of(trouble: Trouble) -> Cause:
+def cause_of(complaint: Complaint) -> Cause:
     """Say what a task has in common with others."""
-    outcome = str(trouble.outcome or PENDING)
-    if trouble.outcome is not None and trouble.outcome.has_image:
-        return Cause(outcome=outcome, kind=IMAGE, words=words(_sentence(trouble)))
-    kind = trouble.result or ""
-    sentence = _sentence(trouble)
+    outcome = str(complaint.outcome or PENDING)
+    if complaint.outcome is not None and complaint.outcome.has_image:
+        return Cause(outcome=outcome, kind=IMAGE, words=words(_sentence(complaint)))
+    kind = complaint.result or ""
+    sentence = _sentence(complaint)
     said = "" if kind == LOST else words(sentence, keep_quotation=kind not in MODELS_OWN or OURS in sentence)
-    return Cause(outcome=outcome, kind=kind, status=trouble.status, words=said)
+    return Cause(outcome=outcome, kind=kind, status=complaint.status, words=said)
 
 
 def words(sentence: str, *, keep_quotation: bool = False) -> str:
@@ -230,11 +230,11 @@ def _plain(text: str) -> str:
     return SEVERAL.sub("…", " ".join(NAME.sub("…", QUOTED.sub("…", text)).casefold().split()))
 
 
-def _sentence(trouble: Trouble) -> str:
+def _sentence(complaint: Complaint) -> str:
     """Give what the run said: of an image what differs, else what the last attempt came to."""
-    record = trouble.record
-    if trouble.outcome is not None and trouble.outcome.has_image:
+    record = complaint.record
+    if complaint.outcome is not None and complaint.outcome.has_image:
         remarks = str(record.get("note", "")).split("; ")
         return "; ".join(remark for remark in remarks if not remark.startswith(ASIDES))
     # The reason of an outcome adds how often it was tried, or that it was in earlier runs.
-    return trouble.message or str(record.get("reason", "")) or IN_FLIGHT
+    return complaint.message or str(record.get("reason", "")) or IN_FLIGHT

@@ -223,6 +223,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001 -- a fault of ours costs this task only, and is counted
             signature = _signature(error)
             message = f"An internal error ({signature}); please report it"
+            if worker.holds:  # the image that counts is safe: what failed came after it
+                return Held(reason=message)
             return Failure(kind=FailureKind.INTERNAL, message=message, billed=Billed.UNKNOWN, signature=signature)
 
     async def _put(self, work: Work, attempt: Attempt, delivery: Delivery) -> None:

@@ -17,7 +17,7 @@ from batchbanana.task import Rung
 from batchbanana.transport import Answer, Downloads, End, Guard, Sink
 from batchbanana.transport.guard import Address
 from tests.support.build import rung
-from tests.support.web import Web, reply, web
+from tests.support.web import Web, dripping, reply, web
 
 
 def fetched(
@@ -159,16 +159,8 @@ def test_a_redirect_without_an_address_is_what_it_says() -> None:
 
 
 def test_an_image_that_drips_ends_as_a_stall() -> None:
-    def drip(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not done.wait(0.05):
-            handler.wfile.write(b"x")
-
-    done = threading.Event()
-    with web(drip) as server:
+    with dripping() as server:
         answer, _ = fetched(server.url, limits=rung(timeout=30, stall=0.3))
-        done.set()
     assert (answer.end, answer.status) == (End.LATE, 200)
 
 

@@ -1,9 +1,7 @@
 """How long an attempt may go on, where requests go, and what is never said."""
 
-import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 
 import anyio
 import pytest
@@ -14,7 +12,7 @@ from batchbanana.checkup.far import check_clock
 from batchbanana.errors import NeedsPersonError, UsageError
 from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink
 from tests.support.build import rung
-from tests.support.web import raw, reply, web
+from tests.support.web import dripping, raw, reply, web
 
 RUNG = rung("4K", timeout=100, stall=30)
 
@@ -276,16 +274,8 @@ def test_something_small_that_is_large_is_cut() -> None:
 
 
 def test_asking_a_server_that_drips_ends_in_time() -> None:
-    def drip(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not done.wait(0.05):
-            handler.wfile.write(b"x")
-
-    done = threading.Event()
-    with web(drip) as server:
+    with dripping() as server:
         answer = asked(server.url, seconds=1.0)
-        done.set()
     assert (answer.end, answer.status) == (End.LATE, 200)
     assert len(answer.body) < 40  # a byte each 0.05 s: 20 in time, 60 had it the patience that a paid image has
 

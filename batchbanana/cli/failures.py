@@ -24,7 +24,7 @@ from batchbanana.failures import (
     possibly_billed,
     waiting,
 )
-from batchbanana.ledger import Store, Unsettled, troubles, unclear
+from batchbanana.ledger import Store, Unsettled, complaints, unclear
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
 
@@ -50,12 +50,12 @@ def command(target: Path, *, output: Path | None, models: Path | None, max_tasks
 
 
 def _causes(store: Store, matrix: Matrix | None, folder: Path) -> Causes:
-    """Group the ledger's troubles; of a manifest that has changed since, only tasks that it still has."""
+    """Group the ledger's complaints; of a manifest that has changed since, only tasks that it still has."""
     held = list(_held(store, folder))
     fetched_first = {attempt.errand["key"] for attempt, _ in held}  # whatever was wrong before, an image waits now
     gone = _not_planned(store, matrix) if matrix is not None else frozenset()
     causes = group(
-        (trouble for trouble in troubles(store) if trouble.key not in fetched_first),
+        (complaint for complaint in complaints(store) if complaint.key not in fetched_first),
         lambda key: _mark(key) not in gone,
     )
     causes.groups += possibly_billed(unclear(store))
@@ -86,7 +86,7 @@ def _address(note: bytes) -> str:
 
 def _not_planned(store: Store, matrix: Matrix) -> set[int]:
     """Find the troubled tasks that the manifest no longer has, holding 64 bits of each key and no more."""
-    left = {_mark(trouble.key) for trouble in troubles(store)}
+    left = {_mark(complaint.key) for complaint in complaints(store)}
     for task in matrix:
         if not left:
             break

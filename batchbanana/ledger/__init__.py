@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
-from batchbanana.ledger.looking_back import deed, troubles, unclear
+from batchbanana.ledger.looking_back import complaints, deed, unclear
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
     ASIDE,
     Caps,
+    Complaint,
     Deed,
     Ending,
     Grant,
@@ -28,13 +29,13 @@ from batchbanana.ledger.values import (
     Money,
     Sending,
     Settlement,
-    Trouble,
     Unsettled,
 )
 
 __all__ = [
     "ASIDE",
     "Caps",
+    "Complaint",
     "Deed",
     "Ending",
     "Grant",
@@ -44,11 +45,10 @@ __all__ = [
     "Sending",
     "Settlement",
     "Store",
-    "Trouble",
     "Unsettled",
+    "complaints",
     "deed",
     "explained",
-    "troubles",
     "unclear",
 ]
 

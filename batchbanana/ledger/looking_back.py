@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from batchbanana.ledger.store import Store
-from batchbanana.ledger.values import Deed, Trouble
+from batchbanana.ledger.values import Complaint, Deed
 from batchbanana.task import Outcome
 
 # Both are read row by row, without sorting: there may be a million of them.
@@ -20,11 +20,11 @@ WHERE a.result <> 'image' AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.key =
 """
 
 
-def troubles(store: Store) -> Iterator[Trouble]:
+def complaints(store: Store) -> Iterator[Complaint]:
     """Give every task that is not made as asked for: first those with an outcome, then pending ones that were tried."""
     for query in (ENDED_OTHERWISE, STILL_PENDING):
         for key, outcome, result, status, message, record, *_ in store.rows(query):
-            yield Trouble(
+            yield Complaint(
                 key=key.hex(),
                 outcome=Outcome(outcome) if outcome else None,
                 result=result,
@@ -34,12 +34,12 @@ def troubles(store: Store) -> Iterator[Trouble]:
             )
 
 
-def unclear(store: Store) -> Iterator[tuple[Trouble, int | None]]:
+def unclear(store: Store) -> Iterator[tuple[Complaint, int | None]]:
     """Give every attempt that may have been billed, the newest first, and its micro-dollars at worst, if known."""
     query = "SELECT key, result, status, message, price FROM attempts WHERE billed = 'unknown' ORDER BY id DESC"
     for key, result, status, message, price in store.rows(query):
         yield (
-            Trouble(key=key.hex(), outcome=None, result=result, status=status, message=message, record={}),
+            Complaint(key=key.hex(), outcome=None, result=result, status=status, message=message, record={}),
             price,
         )
 

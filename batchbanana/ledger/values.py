@@ -115,7 +115,7 @@ class Unsettled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Complaint:
     """A task that is not made as it was asked for.
 
     Attributes:

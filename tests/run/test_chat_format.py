@@ -2,26 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
+from batchbanana.sandbox.effects import Shape
 from batchbanana.sandbox.running import in_thread
 from tests.support.program import KEY, Job, manifest
 
-SHAPES = (
-    "markdown",
-    "data_uri",
-    "images",
-    "parts",
-    "output_image",
-    "b64_json",
-    "parts_b64",
-    "url",
-    "bare_url",
-    "data_url",
-)
+SHAPES = [shape for shape in get_args(Shape) if shape != "nothing"]
 DIALECTS = ("image_config", "google_extra_body", "suffix")
 
 

@@ -132,7 +132,7 @@ def test_a_model_that_a_relay_does_not_list_is_left_to_the_probe_and_the_others_
     assert checks["model gemini-3-pro-image"] == ("ok", "is listed")
     assert checks["model gemini-nano-banana-2.1"][0] == "warn"
     assert "--probe tells" in checks["model gemini-nano-banana-2.1"][1]
-    assert [path for path, _ in seen] == ["/v1beta/models?pageSize=1000"]
+    assert [asked.path for asked in seen] == ["/v1beta/models?pageSize=1000"]
 
 
 def test_a_list_with_more_pages_accuses_nobody(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_the_openai_format_has_its_own_list_and_its_own_header(tmp_path: Path) -
     assert code == 0
     assert checks["model gemini-3-pro-image"] == ("ok", "is listed")
     assert "format openai, dialect image_config" in checks["endpoint"][1]
-    [(path, headers)] = seen
-    assert path == "/v1/models"
-    assert headers["authorization"] == f"Bearer {KEY}"
-    assert "x-goog-api-key" not in headers
+    [asked] = seen
+    assert asked.path == "/v1/models"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert "x-goog-api-key" not in asked.headers
 
 
 def test_a_relay_that_takes_the_size_in_the_models_name_is_asked_for_that_name(tmp_path: Path) -> None:

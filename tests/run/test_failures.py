@@ -15,23 +15,13 @@ import pytest
 
 from batchbanana.advice import REMEDIES, Commands, advise
 from batchbanana.failures import MOST_WORDINGS, Cause, cause_of, group
-from batchbanana.ledger import Caps, Store, Trouble, troubles
+from batchbanana.ledger import Caps, Complaint, Store, complaints
 from batchbanana.sandbox.running import in_thread
 from batchbanana.task import Outcome
-from tests.support.program import Ended, Job, command, manifest, until
+from tests.support.clinic import failures, groups
+from tests.support.program import Job, command, manifest, until
 
 QUICK = {"timeouts": {"512": 1, "1K": 1, "stall": 1}}
-
-
-def failures(job: Job, *more: str) -> Ended:
-    ended = command("failures", str(job.manifest), "--output", str(job.output), *more)
-    assert (ended.code, ended.err) == (0, "")
-    return ended
-
-
-def groups(job: Job) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = failures(job, "--json").json["groups"]
-    return told
 
 
 def only(prompt: int, **then: object) -> dict[str, object]:
@@ -261,13 +251,13 @@ def test_a_folder_that_is_no_job_directory_is_told(tmp_path: Path) -> None:
     assert "not a job directory" in ended.err
 
 
-def trouble(message: str, kind: str = "invalid", status: int | None = 400, **record: Any) -> Trouble:
-    return Trouble(key="00" * 16, outcome=Outcome.FAILED, result=kind, status=status, message=message, record=record)
+def complaint(message: str, kind: str = "invalid", status: int | None = 400, **record: Any) -> Complaint:
+    return Complaint(key="00" * 16, outcome=Outcome.FAILED, result=kind, status=status, message=message, record=record)
 
 
 def test_a_server_that_words_every_answer_anew_makes_a_few_groups() -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
-    said = [trouble(f'Not accepted (400: "{a}{b} is wrong with {b}{a}")') for a in letters for b in letters]
+    said = [complaint(f'Not accepted (400: "{a}{b} is wrong with {b}{a}")') for a in letters for b in letters]
     causes = group(said)
     assert len(causes.groups) == MOST_WORDINGS + 1
     assert sum(one.count for one in causes.groups) == len(said)
@@ -284,26 +274,26 @@ def test_a_server_that_words_every_answer_anew_makes_a_few_groups() -> None:
     ],
 )
 def test_numbers_names_and_addresses_do_not_tell_causes_apart(one: str, other: str) -> None:
-    assert cause_of(trouble(one)) == cause_of(trouble(other))
+    assert cause_of(complaint(one)) == cause_of(complaint(other))
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (trouble("A", status=400), trouble("A", status=413)),
-        (trouble("A", kind="timeout"), trouble("A", kind="internal")),
-        (trouble('Not accepted (400: "bad ratio")'), trouble('Not accepted (400: "bad image")')),
-        (trouble("Refused (SAFETY)", kind="refused"), trouble("Refused (BLOCKLIST)", kind="refused")),
+        (complaint("A", status=400), complaint("A", status=413)),
+        (complaint("A", kind="timeout"), complaint("A", kind="internal")),
+        (complaint('Not accepted (400: "bad ratio")'), complaint('Not accepted (400: "bad image")')),
+        (complaint("Refused (SAFETY)", kind="refused"), complaint("Refused (BLOCKLIST)", kind="refused")),
     ],
 )
-def test_kind_status_and_words_tell_causes_apart(one: Trouble, other: Trouble) -> None:
+def test_kind_status_and_words_tell_causes_apart(one: Complaint, other: Complaint) -> None:
     assert cause_of(one) != cause_of(other)
 
 
 def test_how_an_image_came_is_no_part_of_what_is_wrong_with_it() -> None:
     def note(text: str) -> Cause:
         return cause_of(
-            Trouble(
+            Complaint(
                 key="00" * 16, outcome=Outcome.MISMATCH, result=None, status=None, message=None, record={"note": text}
             )
         )
@@ -352,7 +342,7 @@ def test_memory_does_not_grow_with_the_number_of_failures(tmp_path: Path) -> Non
     with closing(store):
         tracemalloc.start()
         try:
-            causes = group(troubles(store))
+            causes = group(complaints(store))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

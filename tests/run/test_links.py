@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import KEY, Job, assert_no_key, manifest, until
+from tests.support.program import KEY, Job, assert_no_key, environment, manifest, until
 from tests.support.web import Web, picture, pointing, reply, web
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
@@ -379,3 +381,30 @@ def test_a_relay_whose_addresses_never_work_does_not_sell_the_whole_job(tmp_path
         assert (ended.code, ended.json["done"]) == (12, 0), ended.err
         assert "could not be fetched" in ended.json["stopped"]
         assert relay.count("POST") <= 5 + 4
+
+
+FAULTY = """
+import sys
+from batchbanana import __main__ as program
+from batchbanana.engines.local import LocalWorker
+
+async def fail(*args):
+    raise ZeroDivisionError
+
+LocalWorker._extras = fail
+sys.exit(program.main())
+"""
+
+
+def test_a_fault_of_ours_after_the_image_is_safe_does_not_write_it_off(tmp_path: Path) -> None:
+    with service(give) as (relay, _):
+        job = Job(tmp_path, relay.url, manifest(1))
+        faulty = subprocess.run(
+            [sys.executable, "-c", FAULTY, *job.arguments()], env=environment(), check=False, capture_output=True
+        )
+        assert faulty.returncode == 75, faulty.stderr
+        assert b"An internal error (ZeroDivisionError in fail" in faulty.stderr
+        ended = job.run()
+        assert (ended.code, ended.json["done"], ended.json["possibly_billed"]) == (0, 1, 0), ended.err
+        assert relay.count("POST") == 1
+        job.check()

@@ -7,31 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from batchbanana.failures import IN_FLIGHT, MOST_WORDINGS, possibly_billed, waiting
-from batchbanana.ledger import Trouble, Unsettled
+from batchbanana.ledger import Complaint, Unsettled
 from batchbanana.record import Errand
 from batchbanana.sandbox.running import in_thread
 from tests.support.build import rung, task
-from tests.support.program import Ended, Job, command, manifest
+from tests.support.clinic import failures, groups
+from tests.support.program import Job, command, manifest
 from tests.support.web import picture, pointing, reply, web
 
 REFUSES = {"faults": [{"then": {"block": "SAFETY"}}]}
 SIGNATURE = "signature-9f2c"
-
-
-def failures(job: Job, *more: str) -> Ended:
-    ended = command("failures", str(job.manifest), "--output", str(job.output), *more)
-    assert (ended.code, ended.err) == (0, "")
-    return ended
-
-
-def groups(job: Job) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = failures(job, "--json").json["groups"]
-    return told
 
 
 class Relay:
@@ -169,8 +158,8 @@ def test_answers_that_do_not_say_whether_they_are_billed_are_no_timeouts(tmp_pat
     assert silent["example"]["prompt"] == "A mug, number 2"
 
 
-def attempt(result: str, message: str | None, status: int | None = None) -> Trouble:
-    return Trouble(key="00" * 16, outcome=None, result=result, status=status, message=message, record={})
+def attempt(result: str, message: str | None, status: int | None = None) -> Complaint:
+    return Complaint(key="00" * 16, outcome=None, result=result, status=status, message=message, record={})
 
 
 def test_the_newest_attempt_of_each_cause_speaks_for_it_and_prices_add_up() -> None:

@@ -1,12 +1,13 @@
-"""Calls `doctor` as a user would, and a server for it to ask."""
+"""Calls `doctor` and `failures` as a user would, and a server to ask."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from tests.support.program import KEY, Ended, Job, command, manifest
+from tests.support.web import Asked, web
 
 UNSET = dict.fromkeys(
     (
@@ -36,30 +37,18 @@ def told(job: Job, *more: str, url: str | None = None, **environment: str) -> tu
 
 
 @contextmanager
-def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
-    """Serve every GET with one answer; gives the URL, and path and headers of what was asked."""
-    seen: list[tuple[str, dict[str, str]]] = []
+def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[tuple[str, list[Asked]]]:
+    """Serve everything with one answer that has no other headers; gives the URL, and what was asked."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-            self.send_response_only(status)
-            for name, value in ({"content-length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response_only(status)
+        for name, value in ({"content-length": str(len(body))} | headers).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the library's name
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_address[1]}", seen
-        finally:
-            httpd.shutdown()
-            thread.join()
+    with web(respond) as server:
+        yield server.url, server.asked
 
 
 def listing(*models: str) -> bytes:
@@ -67,3 +56,14 @@ def listing(*models: str) -> bytes:
 
 
 ALL_WELL = manifest(2, model="gemini-3-pro-image", resolution="1K")
+
+
+def failures(job: Job, *more: str) -> Ended:
+    ended = command("failures", str(job.manifest), "--output", str(job.output), *more)
+    assert (ended.code, ended.err) == (0, "")
+    return ended
+
+
+def groups(job: Job) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = failures(job, "--json").json["groups"]
+    return told

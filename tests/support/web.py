@@ -92,6 +92,24 @@ def raw(handler: BaseHTTPRequestHandler, data: bytes) -> None:
     handler.close_connection = True
 
 
+@contextmanager
+def dripping() -> Iterator[Web]:
+    """Serve a byte each 0.05 s without an end."""
+    done = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not done.wait(0.05):
+            handler.wfile.write(b"x")
+
+    with web(drip) as server:
+        try:
+            yield server
+        finally:
+            done.set()
+
+
 def picture(colour: str = "teal", size: tuple[int, int] = (512, 512)) -> bytes:
     data = io.BytesIO()
     Image.new("RGB", size, colour).save(data, "PNG")
