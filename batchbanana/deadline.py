@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,16 +22,23 @@ class Deadline:
     """The moment after which a run sends nothing more; what is in flight then may finish, because it is paid for.
 
     Attributes:
-        moment: unix seconds.
+        moment: in the seconds of `clock`.
         words: the option that set it, as it was given.
+        clock: the wall's for an hour of the day, else one that nobody sets.
     """
 
     moment: float
     words: str
+    clock: Callable[[], float] = time.time
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return self.moment - self.clock()
 
     async def keep(self, runner: Runner) -> None:
         """Stop a run when the time has come."""
-        while (left := self.moment - time.time()) > 0:  # noqa: ASYNC110 -- no event tells that a clock was set
+        while (left := self.left) > 0:  # noqa: ASYNC110 -- no event tells that a clock was set
             await anyio.sleep(min(left, LOOK))
         reason = f"The time is up ({self.words}); run again to go on"
         runner.stop(Stop(exit_code=Exit.PAUSED, reason=reason))
@@ -52,8 +60,13 @@ def until(text: str, now: datetime) -> Deadline | None:
     return Deadline(moment=moment.timestamp(), words=f"--until {text}")
 
 
-def after(text: str, now: datetime) -> Deadline | None:
-    """Read a span such as 90m, 2h or 1h30m, counted from `now`, local time; None when it is none or nothing."""
+def elapsed() -> float:
+    """Give seconds that pass while the machine sleeps as well, where the system counts them; nobody can set them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def after(text: str, clock: Callable[[], float] = elapsed) -> Deadline | None:
+    """Read a span such as 90m, 2h or 1h30m, counted from now by `clock`; None when it is none or nothing."""
     found = SPAN.fullmatch(text.strip())
     if found is None or not any(found.groups()):
         return None
@@ -61,4 +74,4 @@ def after(text: str, now: datetime) -> Deadline | None:
     total = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     if not total:
         return None
-    return Deadline(moment=now.timestamp() + total.total_seconds(), words=f"--max-duration {text}")
+    return Deadline(moment=clock() + total.total_seconds(), words=f"--max-duration {text}", clock=clock)

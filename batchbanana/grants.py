@@ -1,6 +1,8 @@
 """What must be there before a request may leave: money, leave of the limits, room on the disk, and a durable row."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import anyio
 
@@ -8,10 +10,18 @@ from batchbanana.engines import Worker
 from batchbanana.errors import Exit
 from batchbanana.feed import Work
 from batchbanana.ledger import Grant, Ledger, Sending
-from batchbanana.limits import Closed, Exhausted, Limits
+from batchbanana.limits import Closed, Exhausted, Leave, Limits
 from batchbanana.policy import Stop
-from batchbanana.record import Errand, span
+from batchbanana.record import Errand
 from batchbanana.task import Attempt, Failure, Rung
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """An attempt that may be sent: its row is durable, its money reserved, and `leave` is what the limits gave."""
+
+    attempt: Attempt
+    leave: Leave
 
 
 class Grants:
@@ -49,10 +59,15 @@ class Grants:
         self._is_closed = True
         self._tell()
 
-    def back(self) -> None:
-        """Take note that a granted attempt has come back and is settled."""
+    def back(self, granted: Granted, cost: int | None) -> None:
+        """Take note that a granted attempt has come back and is settled.
+
+        Args:
+            granted: which.
+            cost: in micro-dollars; None when nobody knows.
+        """
         self._in_flight -= 1
-        self._limits.back()
+        self._limits.back(granted.leave, cost)
         self._tell()
 
     async def money(self, price: int) -> bool:
@@ -74,37 +89,37 @@ class Grants:
             self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
         return grant is Grant.GRANTED
 
-    async def attempt(self, work: Work, rung: Rung, worker: Worker) -> Attempt | Failure | None:
+    async def attempt(self, work: Work, rung: Rung, worker: Worker) -> Granted | Failure | None:
         """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""
         price = rung.price or 0
         self._promised += price
         self._leaving += 1
         try:
-            if not await self._may_leave(work, price):
+            leave = await self._leave(work, price)
+            if leave is None:
                 return None
             attempt = Attempt(id=self._next, task=work.task, rung=rung)
             self._next += 1
             failure = await worker.prepare(attempt)
             if failure is None and await self._begin(attempt, worker) is Grant.GRANTED:
-                return attempt
-            self._limits.unsent(work.task.model)
+                return Granted(attempt=attempt, leave=leave)
+            self._limits.unsent(leave)
             return failure
         finally:
             self._promised -= price
             self._leaving -= 1
             self._tell()
 
-    async def _may_leave(self, work: Work, price: int) -> bool:
-        """Wait for the limits; False when this run sends no more."""
+    async def _leave(self, work: Work, price: int) -> Leave | None:
+        """Wait for the limits; None when this run sends no more."""
         try:
-            await self._limits.leave(work.task.model, price)
+            return await self._limits.leave(work.task.model, price)
         except Closed:
-            return False
+            return None
         except Exhausted as full:
-            reason = f"{full.limit} is used up; run again in {span(full.wait)}"
-            self._stop(Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=full.wait))
-            return False
-        return True
+            pause = Stop(exit_code=Exit.PAUSED, reason=f"{full.limit} is used up", resume_in=full.wait)
+            self._stop(pause.dated(datetime.now(UTC)))
+            return None
 
     def _room(self, price: int) -> Grant:
         """Look for room beside what others were promised; the ledger itself checks again when it writes."""

@@ -5,8 +5,10 @@ The numbers are those of the failure table in the project's policy; each stands 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from batchbanana.errors import Exit
+from batchbanana.record import span
 from batchbanana.task import Failure, FailureKind, OnMismatch, Outcome, Rung
 
 MAX_TIMEOUTS = 3  # each may have been billed although nothing came back
@@ -72,6 +74,14 @@ class Stop:
     exit_code: Exit
     reason: str
     resume_in: float | None = None
+
+    def dated(self, now: datetime) -> "Stop":
+        """Give it with the moment to come back in its reason, if there is one; `now` has a zone."""
+        if self.resume_in is None:
+            return self
+        moment = now.astimezone(UTC) + timedelta(seconds=self.resume_in)
+        when = f"run again in {span(self.resume_in)}, after {moment:%Y-%m-%d %H:%M} UTC"
+        return replace(self, reason=f"{self.reason}; {when}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,7 +151,7 @@ class _Recovery:
                 errand=errand,
                 images=images,
                 billed=note.billed if note else Billed.YES,
-                cost=attempt.price,
+                cost=_cost(attempt, note),
                 model_version=note.model_version if note else None,
                 tries=len(known.results) + 1 if known else 1,
                 replaces=known.file if known else None,
@@ -225,7 +225,7 @@ class _Recovery:
             attempt=attempt.id,
             result=str(failure.kind),
             billed=failure.billed,
-            cost=attempt.price if failure.billed is Billed.YES else None,
+            cost=_cost(attempt, self._notes[attempt.id]) if failure.billed is Billed.YES else None,
             message=failure.message,
             ending=Ending(key=errand.key, outcome=Outcome.FAILED, attempt=attempt.id, record=record),
         )
@@ -237,6 +237,11 @@ async def _watch(stopped: Callable[[], bool], left: Mapping[int, Unsettled], sco
         if stopped():
             scope.cancel()
         await anyio.sleep(GLANCE)
+
+
+def _cost(attempt: Unsettled, note: Linked | None) -> int | None:
+    """Give what the answer has said that it cost, else the price."""
+    return attempt.price if note is None or note.cost is None else note.cost
 
 
 def _given_up(note: Linked, held: Held) -> Failure | None:

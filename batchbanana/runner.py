@@ -8,7 +8,8 @@ import random
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,9 @@ import anyio
 from batchbanana.engines import Engine, Worker
 from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
-from batchbanana.grants import Grants
-from batchbanana.ledger import Ending, Known, Ledger, Settlement
-from batchbanana.limits import OUTAGE_LIMIT, Limits, until_new_day
+from batchbanana.grants import Granted, Grants
+from batchbanana.ledger import Known, Ledger
+from batchbanana.limits import OUTAGE_LIMIT, Limits, since_new_day, until_new_day
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -32,12 +33,15 @@ from batchbanana.policy import (
     rung_of,
     verdict,
 )
-from batchbanana.record import Errand, failure_record, span
-from batchbanana.shelf import ConflictError, Parcel, Shelf
+from batchbanana.record import span
+from batchbanana.settling import cost_of, differed, ending, parcel, settlement
+from batchbanana.shelf import ConflictError, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome
 
+OUTAGE_REST = 3600.0  # seconds after which it is worth to look whether a long outage is over
 LONGEST_PAUSE = 300.0  # seconds; a server that asks for more than that does mean its quota for the day
 NEW_DAY_MARGIN = 60.0  # seconds
+NEW_DAY_LAG = 900.0  # seconds into a day in which a server may still go by the quota of the day before
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 NEVER_SENT = {FailureKind.NOT_SENT, FailureKind.REFERENCE}  # such an attempt was no request
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
@@ -164,7 +168,7 @@ class Runner:
             self._feed.finish(work, None)
             return
         granted = await self._grants.attempt(work, rung, worker)
-        if isinstance(granted, Attempt):
+        if isinstance(granted, Granted):
             await self._carry_out(work, granted, worker)
         elif granted is not None:
             self._postpone(work, granted)
@@ -179,9 +183,11 @@ class Runner:
         history = remember(work.history, failure.kind, len(work.task.rungs))
         self._act(replace(work, history=history), failure, decide(failure, history, others_pass=False))
 
-    async def _carry_out(self, work: Work, attempt: Attempt, worker: Worker) -> None:
+    async def _carry_out(self, work: Work, granted: Granted, worker: Worker) -> None:
+        attempt, cost = granted.attempt, None
         try:
-            result = await self._guarded(attempt, worker)
+            result = await self._guarded(granted, worker)
+            cost = cost_of(attempt, result)
             if isinstance(result, Failure) and result.kind in NEVER_SENT:
                 self._grants.count -= 1
             if self._ledger.broken is None:
@@ -189,6 +195,7 @@ class Runner:
                     attempt.task.model,
                     result if isinstance(result, Failure) else None,
                     result.seconds if isinstance(result, Delivery) else 0.0,
+                    is_probe=granted.leave.is_probe,
                 )
             with anyio.CancelScope(shield=True):  # what is paid for is written down, whoever is in a hurry
                 if isinstance(result, Delivery):
@@ -201,10 +208,10 @@ class Runner:
         except anyio.get_cancelled_exc_class():
             if not worker.holds:
                 with anyio.CancelScope(shield=True):
-                    await self._settle(attempt, INTERRUPTED, "lost")
+                    await self._ledger.settle(settlement(attempt, INTERRUPTED, "lost"))
             raise
         finally:
-            self._grants.back()
+            self._grants.back(granted, cost)
 
     def _hold(self, work: Work, held: Held) -> None:
         """Leave an attempt open, whose image is paid for: the next run brings it home before it buys anything."""
@@ -215,9 +222,9 @@ class Runner:
         if (streak := self._streaks.observe(unfetched)) is not None:
             self.stop(streak)
 
-    async def _guarded(self, attempt: Attempt, worker: Worker) -> Delivery | Failure | Held:
+    async def _guarded(self, granted: Granted, worker: Worker) -> Delivery | Failure | Held:
         try:
-            return await worker.carry_out(attempt)
+            return await worker.carry_out(granted.attempt, partial(self._limits.departs, granted.leave))
         except BatchError:  # the run cannot go on, and the attempt stays open for the next one to settle
             raise
         except Exception as error:  # noqa: BLE001 -- a fault of ours costs this task only, and is counted
@@ -235,7 +242,7 @@ class Runner:
         if told is not None and not self._is_same_model(attempt.task.model, told):
             self._warn_once(f"{attempt.task.model} was asked for; the server says that {told} answers")
         try:
-            placed = await self._shelf.put(_parcel(work, attempt, delivery))
+            placed = await self._shelf.put(parcel(work, attempt, delivery))
         except ConflictError as conflict:
             self._feed.finish(work, None)
             self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
@@ -248,7 +255,7 @@ class Runner:
             self._feed.finish(work, None)
             raise DiskError(f"An image could not be put in its place ({error}); it is safe in the spool") from error
         known = Known(
-            outcome=placed.outcome, file=placed.file, size=placed.size, differed=_differed(work, placed.outcome)
+            outcome=placed.outcome, file=placed.file, size=placed.size, differed=differed(work, placed.outcome)
         )
         if not differs_for_good(work.task.on_mismatch, placed.outcome, known.differed) and self.stopped is None:
             self._feed.improve(work, known)
@@ -263,16 +270,15 @@ class Runner:
         history = remember(work.history, failure.kind, len(task.rungs))
         work = after_attempt(work, history=history, passed=first)
         decision = decide(failure, history, others_pass=first is not None and self._images > first)
-        ending = None
-        if isinstance(decision, GiveUp):
-            ending = _ending(work, attempt, decision)
-        await self._settle(attempt, failure, failure.kind, ending)
+        end = ending(work, attempt, decision) if isinstance(decision, GiveUp) else None
+        await self._ledger.settle(settlement(attempt, failure, failure.kind, end))
         self._act(work, failure, decision)
         if (streak := self._streaks.observe(failure)) is not None:
             self.stop(streak)
         if self._limits.outage > OUTAGE_LIMIT:
-            reason = f"No answer for {span(self._limits.outage)} ({failure.message}); run again later"
-            self.stop(Stop(exit_code=Exit.PAUSED, reason=reason))
+            reason = f"No answer for {span(self._limits.outage)} ({failure.message})"
+            pause = Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=OUTAGE_REST)
+            self.stop(pause.dated(datetime.now(UTC)))
 
     def _act(self, work: Work, failure: Failure, decision: GiveUp | Retry | Stop | SetModelAside) -> None:
         match decision:
@@ -281,27 +287,44 @@ class Runner:
             case Retry(floor=floor, spread=spread, gate=gate):
                 wait = floor + spread * self._chance()
                 if gate:
-                    self._limits.gate(wait)
+                    self._limits.gate(work.task.model, wait)
                 self._watcher.failed(work, failure, wait)
                 self._feed.again(work, 0.0 if gate else wait)
             case SetModelAside(reason=reason):
-                self._aside.add(work.task.model)
-                self._note(Stop(exit_code=Exit.PERSON, reason=reason))
-                self._warn_once(reason)
+                self._set_aside(work, Stop(exit_code=Exit.PERSON, reason=reason))
+            case Stop(resume_in=None) if failure.kind is not FailureKind.DAY_QUOTA:
                 self._feed.finish(work, None)
+                self.stop(decision)
             case Stop():
-                stop = _with_time(decision, failure.kind)
-                if self._waits_for_quota and stop.resume_in is not None:
-                    self._limits.rest(stop.resume_in)
-                    self._watcher.failed(work, failure, stop.resume_in)
-                    self._feed.again(work, 0.0)
-                    return
-                self._feed.finish(work, None)
-                self.stop(stop)
+                self._pause(work, failure, decision)
+
+    def _pause(self, work: Work, failure: Failure, decision: Stop) -> None:
+        """Wait for a quota, or set its model aside for this run: quotas are a model's own."""
+        now = datetime.now(UTC)
+        stop = _until_new_day(decision, now) if failure.kind is FailureKind.DAY_QUOTA else decision
+        if self._waits_for_quota and stop.resume_in is not None:
+            self._limits.rest(work.task.model, stop.resume_in)
+            self._watcher.failed(work, failure, stop.resume_in)
+            self._feed.again(work, 0.0)
+        elif self._models > 1:
+            self._set_aside(work, stop.dated(now))
+        else:
+            self._feed.finish(work, None)
+            self.stop(stop.dated(now))
+
+    def _set_aside(self, work: Work, trouble: Stop) -> None:
+        """Send nothing more for a model in this run; its tasks stay pending, and the others go on."""
+        if work.task.model not in self._aside:
+            self._aside.add(work.task.model)
+            self._warn_once(f"{work.task.model}: {trouble.reason}; its tasks stay pending, the others go on")
+            self._note(trouble)
+        self._feed.finish(work, None)
 
     def _note(self, trouble: Stop) -> None:
-        """Remember what gives the run its exit code: what needs a person goes before what passes by itself."""
-        if self.trouble is None or self.trouble.exit_code is Exit.PAUSED:
+        """Remember what gives the run its exit code: a person's task first, then what is over soonest."""
+        before = self.trouble
+        is_sooner = before is not None and (trouble.resume_in or 0.0) < (before.resume_in or 0.0)
+        if before is None or (before.exit_code is Exit.PAUSED and (trouble.exit_code is not Exit.PAUSED or is_sooner)):
             self.trouble = trouble
 
     def _end(self, work: Work, end: GiveUp) -> None:
@@ -312,23 +335,9 @@ class Runner:
     async def _conclude(self, work: Work, end: GiveUp) -> None:
         """End a task that earlier runs have tried often enough."""
         # An outcome rests on all attempts up to its number; a retry counts only its own, which come after.
-        ending = _ending(work, Attempt(id=self._grants.newest, task=work.task, rung=work.task.rungs[0]), end)
-        await self._ledger.do(lambda store: store.conclude(ending))
+        last = ending(work, Attempt(id=self._grants.newest, task=work.task, rung=work.task.rungs[0]), end)
+        await self._ledger.do(lambda store: store.conclude(last))
         self._end(work, end)
-
-    async def _settle(self, attempt: Attempt, failure: Failure, result: str, ending: Ending | None = None) -> None:
-        cost = attempt.rung.cost(failure.charge) if failure.billed is Billed.YES else None
-        await self._ledger.settle(
-            Settlement(
-                attempt=attempt.id,
-                result=str(result),
-                billed=failure.billed,
-                cost=cost,
-                status=failure.status,
-                message=failure.message,
-                ending=ending,
-            )
-        )
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
@@ -336,45 +345,13 @@ class Runner:
             self._watcher.warn(message)
 
 
-def _differed(work: Work, outcome: Outcome) -> int:
-    return work.known.differed + 1 if outcome is Outcome.MISMATCH else 0
-
-
-def _parcel(work: Work, attempt: Attempt, delivery: Delivery) -> Parcel:
-    return Parcel(
-        attempt=attempt.id,
-        errand=_errand(attempt),
-        images=(delivery.image, *delivery.extras),
-        billed=delivery.billed,
-        cost=attempt.rung.cost(delivery.charge),
-        model_version=delivery.model_version,
-        tries=work.tries + 1,
-        replaces=work.known.file,
-        replaced=work.known.outcome if work.known.file else None,
-        differed=work.known.differed,
-    )
-
-
-def _errand(attempt: Attempt) -> Errand:
-    return Errand.of(attempt.task, attempt.rung)
-
-
-def _ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
-    record = failure_record(_errand(attempt), end.outcome, work.tries, end.reason)
-    return Ending(key=work.task.key, outcome=end.outcome, attempt=attempt.id, record=record)
-
-
-def _with_time(stop: Stop, kind: FailureKind) -> Stop:
-    """Say when to come back: as the server said, or when a day's quota is known to begin anew."""
-    wait = stop.resume_in
-    if kind is FailureKind.DAY_QUOTA and (wait is None or wait <= LONGEST_PAUSE):
-        # A short hint with a day's quota is not meant for it; the margin is for a server whose clock is behind ours.
-        wait = until_new_day(datetime.now(UTC)) + NEW_DAY_MARGIN
-    if wait is None:
-        return stop
-    moment = datetime.now(UTC) + timedelta(seconds=wait)
-    reason = f"{stop.reason}; run again in {span(wait)}, after {moment:%Y-%m-%d %H:%M} UTC"
-    return replace(stop, reason=reason, resume_in=wait)
+def _until_new_day(stop: Stop, now: datetime) -> Stop:
+    """Say when a day's quota begins anew, where the server has not said it."""
+    if stop.resume_in is not None and stop.resume_in > LONGEST_PAUSE:
+        return stop  # a short hint with a day's quota is not meant for it
+    if since_new_day(now) < NEW_DAY_LAG:
+        return replace(stop, resume_in=NEW_DAY_LAG)
+    return replace(stop, resume_in=until_new_day(now) + NEW_DAY_MARGIN)
 
 
 def _signature(error: Exception) -> str:

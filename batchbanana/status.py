@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Money, Store
+from batchbanana.ledger import Money, Store, images_since
 from batchbanana.matrix import Matrix
 from batchbanana.summary import counts, money
 from batchbanana.survey import survey
@@ -50,7 +50,7 @@ def _last_run(job: JobDirectory, store: Store | None, pending: int) -> dict[str,
     running = last.ended is None and job.is_held()
     now = time.time()
     since = max(now - RATE_WINDOW, last.started)
-    rate = 60 * store.images_since(since) / max(now - since, 1.0) if running else 0.0
+    rate = 60 * images_since(store, since) / max(now - since, 1.0) if running else 0.0
     died = "it died before its end; run again to go on" if last.ended is None and not running else None
     return {
         "running": running,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -29,8 +29,7 @@ class Spending(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.store = Store.open(Path(self.folder.name) / "ledger.db", Caps(max_cost=self.cap))
-        self.store.start_run(("0" * 64, "job.yaml", ""))
+        self.store = opened(self.folder.name, self.cap)
 
     @property
     def ledger(self) -> Store:
@@ -87,3 +86,46 @@ class Spending(RuleBasedStateMachine):
 
 TestSpending = Spending.TestCase
 TestSpending.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@given(st.integers(1001, 5000), st.lists(st.sampled_from(["send", "answer", "lose", "kill"]), max_size=60))
+def test_answers_that_cost_more_than_their_price_are_reckoned_with_once_one_is_seen(
+    thousandths: int, steps: list[str]
+) -> None:
+    """What is in flight then can cost as much more; so no more is sent than the cap has room for at that price."""
+    price, cap = 134_000, 2_000_000
+    cost = price * thousandths // 1000
+    with TemporaryDirectory() as folder:
+        store = opened(folder, cap)
+        assert begin(store, 1, price) is Grant.GRANTED
+        store.settle(Settlement(attempt=1, result="image", billed=Billed.YES, cost=cost))
+        flying: list[int] = []
+        billed = cost  # what the provider has on its invoice, at worst
+        for number, step in enumerate(steps, 2):
+            if step == "send" and begin(store, number, price) is Grant.GRANTED:
+                flying.append(number)
+                billed += cost
+                assert billed <= max(cap, cost)
+            elif step in {"answer", "lose"} and flying:
+                is_answer = step == "answer"
+                result = Settlement(
+                    attempt=flying.pop(),
+                    result="image" if is_answer else "lost",
+                    billed=Billed.YES if is_answer else Billed.UNKNOWN,
+                    cost=cost if is_answer else None,
+                )
+                store.settle(result)
+            elif step == "kill":
+                store.close()
+                store = opened(folder, cap)
+        store.close()
+
+
+def opened(folder: str, cap: int) -> Store:
+    store = Store.open(Path(folder) / "ledger.db", Caps(max_cost=cap))
+    store.start_run(("0" * 64, "job.yaml", ""))
+    return store
+
+
+def begin(store: Store, number: int, price: int) -> Grant:
+    return store.begin(Sending(id=number, key=f"{number:032x}", resolution="1K", price=price, errand={}))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
-from batchbanana.ledger import Caps, Ending, Grant, Ledger, Sending, Settlement, Store
+from batchbanana.ledger import Caps, Ending, Grant, Ledger, Sending, Settlement, Store, starts_since
 from batchbanana.task import Billed, Outcome
 
 MANIFEST = ("0" * 64, "spring.yaml", "jobs: []")
@@ -141,8 +141,8 @@ def test_attempts_without_answer_are_bounded_by_max_possibly_billed(tmp_path: Pa
 def test_recent_starts_are_told_with_their_prices(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.begin(sending(1, price=7))
-    assert [price for _, price in store.starts_since(0)] == [7]
-    assert store.starts_since(4e9) == []
+    assert [start.price for start in starts_since(store, 0)] == [7]
+    assert starts_since(store, 4e9) == []
     store.close()
 
 

@@ -36,13 +36,14 @@ def work_off(tasks: int, workers: int, service: Service) -> Log:
 
         async def make(history: History) -> None:
             while True:
-                await limits.leave(MODEL, 0)
+                leave = await limits.leave(MODEL, 0)
+                limits.departs(leave)
                 kind = service(anyio.current_time() - began)
                 (log.good if kind is None else log.bad).append(anyio.current_time() - began)
                 await anyio.sleep(LATENCY)
                 failure = None if kind is None else Failure(kind=kind, message="no")
-                limits.observe(MODEL, failure, LATENCY)
-                limits.back()
+                limits.observe(MODEL, failure, LATENCY, is_probe=leave.is_probe)
+                limits.back(leave)
                 if failure is None:
                     return
                 history = remember(history, failure.kind, 1)

@@ -115,7 +115,7 @@ class Bench:
 
     async def carry_out(self) -> Delivery | Failure | Held:
         assert await self.worker.prepare(ATTEMPT) is None
-        return await self.worker.carry_out(ATTEMPT)
+        return await self.worker.carry_out(ATTEMPT, lambda: None)
 
     @property
     def files(self) -> list[str]:
@@ -380,7 +380,7 @@ def test_an_attempt_that_failed_before_it_was_paid_holds_nothing(tmp_path: Path)
 
         async def main() -> None:
             await worker.prepare(ATTEMPT)
-            assert isinstance(await worker.carry_out(ATTEMPT), Failure)
+            assert isinstance(await worker.carry_out(ATTEMPT, lambda: None), Failure)
             await worker.close()
 
         anyio.run(main)

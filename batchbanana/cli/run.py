@@ -92,11 +92,11 @@ def command(
     deadline = _deadline(choices, datetime.now())  # noqa: DTZ005 -- see `until`
     for matrix, _ in jobs:
         _check(matrix, settings[matrix], choices)
-    used: list[tuple[Endpoint, Path]] = []
+    served_at = {folder: None if choices.sandbox else _served(matrix, choices) for matrix, folder in jobs}
     for matrix, folder in jobs:
         if not _agreed(matrix, folder, settings[matrix], choices):
             raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
-        with _endpoint(matrix.manifest, choices) as served:
+        with _endpoint(matrix.manifest, served_at[folder]) as served:
             order = Order(
                 matrix=matrix,
                 output=folder,
@@ -106,10 +106,9 @@ def command(
                 is_rehearsal=choices.sandbox,
                 deadline=deadline,
                 waits_for_quota=choices.wait_quota,
-                beside=tuple(path for other, path in used if other == served),
+                beside=tuple(path for path, other in served_at.items() if path != folder and served.shares(other)),
             )
             codes.append(_run_one(order, choices))
-            used.append((served, folder))
         if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
             break
     return max(codes, key=_weight)
@@ -132,11 +131,14 @@ def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:
     """Find out what would stop a job before any job spends anything."""
     check_prices(matrix, limits)
     _selection(matrix, choices)
-    provider = matrix.manifest.provider
     if choices.sandbox and choices.base_url:
         raise UsageError("--sandbox and --base-url exclude each other; leave one out")
-    if not choices.sandbox:
-        endpoint(provider, choices.base_url, find_key(provider, os.environ))
+
+
+def _served(matrix: Matrix, choices: Choices) -> Endpoint:
+    """Find the service and the key of a job."""
+    provider = matrix.manifest.provider
+    return endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
 def _run_one(order: Order, choices: Choices) -> int:
@@ -166,10 +168,10 @@ def _deadline(choices: Choices, now: datetime) -> Deadline | None:
         if found[-1] is None:
             raise UsageError(f"--until {choices.until}: write an hour of the day such as 07:00")
     if choices.max_duration is not None:
-        found.append(after(choices.max_duration, now))
+        found.append(after(choices.max_duration))
         if found[-1] is None:
             raise UsageError(f"--max-duration {choices.max_duration}: write a time such as 90m, 2h or 1h30m")
-    return min(filter(None, found), key=lambda deadline: deadline.moment, default=None)
+    return min(filter(None, found), key=lambda deadline: deadline.left, default=None)
 
 
 def _selection(matrix: Matrix, choices: Choices) -> Selection:
@@ -178,17 +180,17 @@ def _selection(matrix: Matrix, choices: Choices) -> Selection:
 
 
 @contextmanager
-def _endpoint(manifest: Manifest, choices: Choices) -> Iterator[Endpoint]:
-    provider = manifest.provider
-    if choices.sandbox:
+def _endpoint(manifest: Manifest, served: Endpoint | None) -> Iterator[Endpoint]:
+    """Give where a job's requests go: for a rehearsal, a sandbox of its own."""
+    if served is None:
         # The sandbox brings Pillow and pydantic; a run without it should not pay for them.
         from batchbanana.sandbox.running import in_process  # noqa: PLC0415 -- see above
 
         with in_process(manifest.sandbox) as sandbox:
             options.say(f"A sandbox answers at {sandbox.url}: its pictures are real files, its prices are not.")
-            yield endpoint(provider, sandbox.url, "sandbox-key")
+            yield endpoint(manifest.provider, sandbox.url, "sandbox-key")
         return
-    yield endpoint(provider, choices.base_url, find_key(provider, os.environ))
+    yield served
 
 
 def _agreed(matrix: Matrix, folder: Path, limits: LimitSettings, choices: Choices) -> bool:

@@ -4,7 +4,7 @@ The attempt's row is committed and its money reserved before an engine sees it; 
 which engine did the work.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from batchbanana.task import Attempt, Delivery, Failure, Held
@@ -24,8 +24,13 @@ class Worker(Protocol):
         """Give back what `prepare` took: the attempt is not made."""
         ...
 
-    def carry_out(self, attempt: Attempt) -> Awaitable[Delivery | Failure | Held]:
-        """Make one image; raises only cancellation and errors of our own code."""
+    def carry_out(self, attempt: Attempt, departs: Callable[[], None]) -> Awaitable[Delivery | Failure | Held]:
+        """Make one image; raises only cancellation and errors of our own code.
+
+        Args:
+            attempt: which was prepared.
+            departs: called when the request's bytes leave; never, if none did.
+        """
         ...
 
     @property

@@ -54,7 +54,9 @@ class Fetcher:
         self._chance = chance
         self._room = room
 
-    async def note(self, attempt: int, url: str, model_version: str | None, billed: Billed) -> Linked | Failure:
+    async def note(
+        self, attempt: int, url: str, model_version: str | None, billed: Billed, cost: int | None = None
+    ) -> Linked | Failure:
         """Write down where the image that counts is, before anything is asked; run it shielded from cancellation.
 
         Returns:
@@ -68,7 +70,7 @@ class Fetcher:
             url = self._downloads.check(url)
         except RefusedError as refused:
             return self._lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
-        return await to_thread.run_sync(self._spool.note, attempt, url, model_version, billed, limiter=self._disk)
+        return await to_thread.run_sync(self._spool.note, attempt, url, model_version, billed, cost, limiter=self._disk)
 
     async def bring(self, note: Linked, rung: Rung, tries: int = TRIES) -> StoredImage | Failure | Held:
         """Fetch the image that counts, with tries of its own.

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import anyio
@@ -104,13 +104,13 @@ class LocalWorker:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(inbox.discard, limiter=self._disk)
 
-    async def carry_out(self, attempt: Attempt) -> Delivery | Failure | Held:
+    async def carry_out(self, attempt: Attempt, departs: Callable[[], None]) -> Delivery | Failure | Held:
         """Make one image; it is synced before this returns."""
         inbox = self._inbox
         assert inbox is not None  # noqa: S101 -- the runner prepares every attempt
         self._holds = False
         try:
-            result = await self._exchange(attempt, inbox)
+            result = await self._exchange(attempt, inbox, departs)
             return self._without_key(result) if isinstance(result, Failure) else result
         except ReferenceChangedError as changed:  # the body was not complete, so nobody can have acted on it
             return Failure(kind=FailureKind.REFERENCE, message=str(changed), signature="reference")
@@ -119,14 +119,14 @@ class LocalWorker:
         finally:
             await self.abandon()
 
-    async def _exchange(self, attempt: Attempt, inbox: Inbox) -> Delivery | Failure | Held:
+    async def _exchange(self, attempt: Attempt, inbox: Inbox, departs: Callable[[], None]) -> Delivery | Failure | Held:
         request = self._provider.request(attempt)
         body = await self._references.load(request.body)
         started = anyio.current_time()
         answer = await self._lane.post(
             request.path,
             (*request.headers, ("content-length", str(size(body)))),
-            lambda: stream(body),
+            lambda: _announced(stream(body), departs),
             attempt.rung,
             Sink(inbox.feed, inbox.in_image),
         )
@@ -165,7 +165,8 @@ class LocalWorker:
     async def _fetch(self, attempt: Attempt, inbox: Inbox, url: str, choice: Choice) -> StoredImage | Failure | Held:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(inbox.trim, limiter=self._disk)  # on a full disk, its room is the note's
-            note = await self._fetcher.note(attempt.id, url, choice.model_version, choice.billed)
+            cost = attempt.rung.cost(choice.charge)
+            note = await self._fetcher.note(attempt.id, url, choice.model_version, choice.billed, cost)
         if isinstance(note, Failure):
             return note
         self._holds = True
@@ -209,6 +210,13 @@ class LocalWorker:
         kind, billed = UNANSWERED[answer.end]
         signature = answer.signature or answer.problem
         return Failure(kind=kind, message=_sentence(answer), billed=billed, signature=signature)
+
+
+async def _announced(body: AsyncIterator[bytes], departs: Callable[[], None]) -> AsyncIterator[bytes]:
+    """Tell when a request's body is asked for: by then the connection stands and the head has just gone out."""
+    departs()
+    async for piece in body:
+        yield piece
 
 
 UNANSWERED = {

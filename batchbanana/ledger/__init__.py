@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from batchbanana.errors import BatchError, DiskError, LedgerError
 from batchbanana.ledger.looking_back import complaints, deed, unclear
 from batchbanana.ledger.metadata import Metadata
+from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
     ASIDE,
@@ -29,6 +30,7 @@ from batchbanana.ledger.values import (
     Money,
     Sending,
     Settlement,
+    Start,
     Unsettled,
 )
 
@@ -44,11 +46,14 @@ __all__ = [
     "Money",
     "Sending",
     "Settlement",
+    "Start",
     "Store",
     "Unsettled",
     "complaints",
     "deed",
     "explained",
+    "images_since",
+    "starts_since",
     "unclear",
 ]
 

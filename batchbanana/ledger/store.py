@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from batchbanana.errors import DiskError, LedgerError
-from batchbanana.ledger.values import ASIDE, Caps, Ending, Grant, Known, Money, Run, Sending, Settlement, Unsettled
+from batchbanana.ledger.values import (
+    ASIDE,
+    Caps,
+    Ending,
+    Grant,
+    Known,
+    Money,
+    Run,
+    Sending,
+    Settlement,
+    Unsettled,
+    per_mille,
+)
 from batchbanana.task import Billed, Outcome
 
 APPLICATION_ID = 0x62616E61  # "bana"
@@ -128,7 +140,7 @@ class Store:
         possible = money.possible + money.possible_unpriced * UNKNOWN_PRICE
         if caps.max_possibly_billed is not None and possible >= caps.max_possibly_billed:
             return Grant.POSSIBLY_BILLED
-        if caps.max_cost is not None and money.settled + money.reserved + money.possible + price > caps.max_cost:
+        if caps.max_cost is not None and money.at_worst(price) > caps.max_cost:
             return Grant.CAP
         return Grant.GRANTED
 
@@ -176,6 +188,7 @@ class Store:
         )
         self.money.reserved -= price
         self.money.settled += cost or 0
+        self.money.dearest = max(self.money.dearest, per_mille(cost, price))
         if settlement.billed is Billed.UNKNOWN:
             self.money.possible += price
             self.money.possible_count += 1
@@ -204,25 +217,6 @@ class Store:
         """List the attempts that an earlier run left in flight."""
         rows = self._db.execute("SELECT id, price, errand FROM attempts WHERE result IS NULL ORDER BY id")
         return [Unsettled(id=row[0], price=row[1], errand=json.loads(row[2])) for row in rows]
-
-    def starts_since(self, moment: float) -> list[tuple[float, int]]:
-        """List sending time (unix seconds) and price (micro-dollars) of the attempts sent after `moment`."""
-        rows: list[tuple[float, int]] = []
-        # Newest first by id, which grows with time: stops at the first old one instead of reading the whole table.
-        for sent, price in self._db.execute("SELECT sent, coalesce(price, 0) FROM attempts ORDER BY id DESC"):
-            if sent <= moment:
-                break
-            rows.append((sent, price))
-        return rows[::-1]
-
-    def images_since(self, moment: float) -> int:
-        """Count the images of attempts that were sent after `moment` (unix seconds)."""
-        count = 0
-        for sent, result in self._db.execute("SELECT sent, result FROM attempts ORDER BY id DESC"):
-            if sent <= moment:
-                break
-            count += result == "image"
-        return count
 
     # Reading
 
@@ -336,9 +330,18 @@ class Store:
             "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
             " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0),"
             " count(CASE WHEN billed = 'unknown' THEN 1 END),"
-            " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END) FROM attempts"
+            " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END),"
+            " coalesce(max(CASE WHEN cost > price AND price > 0 THEN (cost * 1000 + price - 1) / price END), 1000)"
+            " FROM attempts"
         ).fetchone()
-        return Money(settled=row[0], reserved=row[1], possible=row[2], possible_count=row[3], possible_unpriced=row[4])
+        return Money(
+            settled=row[0],
+            reserved=row[1],
+            possible=row[2],
+            possible_count=row[3],
+            possible_unpriced=row[4],
+            dearest=row[5],
+        )
 
 
 def is_disk_fault(error: Exception) -> bool:

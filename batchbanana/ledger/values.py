@@ -33,6 +33,7 @@ class Money:
         reserved: for what is in flight.
         possible: at worst, for attempts that got no answer; `possible_count` of them, `possible_unpriced` of these at
             an unknown price.
+        dearest: the most that an answer has cost, in thousandths of what had been reserved for it; at least 1000.
     """
 
     settled: int = 0
@@ -40,6 +41,19 @@ class Money:
     possible: int = 0
     possible_count: int = 0
     possible_unpriced: int = 0
+    dearest: int = 1000
+
+    def at_worst(self, price: int) -> int:
+        """Say what it comes to at most with one more attempt at `price`, if all that is open costs as the dearest did.
+
+        What answers cost above their prices is seen only when they are there; from then on it is reckoned with.
+        """
+        return self.settled - (-(self.reserved + self.possible + price) * self.dearest // 1000)
+
+
+def per_mille(cost: int | None, price: int) -> int:
+    """Give a cost in thousandths of the price, rounded up; 0 when one of them is not known."""
+    return -(-(cost or 0) * 1000 // price) if price else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +117,21 @@ class Settlement:
     status: int | None = None
     message: str | None = None
     ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A request, as a limit sees it.
+
+    Attributes:
+        sent: when it was written down, just before it was sent.
+        ended: None while it is open.
+        price: what it has cost, or costs at worst.
+    """
+
+    sent: float
+    ended: float | None
+    price: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,16 +35,17 @@ class Breaker:
             return None
         return max(0.0, self._open_until - now)
 
-    def leaves(self) -> None:
-        """Note a departure: while open, it is the probe."""
+    def leaves(self) -> bool:
+        """Note a departure: while open, it is the probe, and this returns True."""
         self._probing = self.is_open
+        return self._probing
 
-    def observe(self, kind: FailureKind | None, now: float) -> bool:
+    def observe(self, kind: FailureKind | None, now: float, *, is_probe: bool = False) -> bool:
         """Take an answer's kind, None for an image; True when this closes the breaker."""
         bad = kind in UNREACHED
         self._not_sent = self._not_sent + 1 if kind is FailureKind.NOT_SENT else 0
         if self.is_open:
-            return self._after_probe(bad=bad, now=now)
+            return self._while_open(bad=bad, now=now, is_probe=is_probe)
         self._seen.append((now, bad))
         is_enough = len(self._seen) == BREAKER_SAMPLE and self._seen[0][0] >= now - BREAKER_WINDOW
         many_bad = is_enough and 2 * sum(was for _, was in self._seen) >= BREAKER_SAMPLE
@@ -57,9 +58,9 @@ class Breaker:
         """Forget a probe that will never be answered: it was not sent after all."""
         self._probing = False
 
-    def _after_probe(self, *, bad: bool, now: float) -> bool:
+    def _while_open(self, *, bad: bool, now: float, is_probe: bool) -> bool:
         # Answers of requests that left before it opened say nothing new while they are bad; a good one is welcome.
-        if bad and self._probing:
+        if bad and is_probe:
             self._open(now)
         elif not bad:
             self._open_until = None

@@ -40,6 +40,12 @@ class Concurrency:
         if OVERLOAD_SHARE * sum(self._turned_away) >= len(self._turned_away) >= OVERLOAD_SHARE:
             self.ease(now)
 
+    def restart(self) -> None:
+        """Begin at half after an outage; what was said during it says nothing of the time after."""
+        self.allowed = max(1, self.most // 2)
+        self._round = 0
+        self._turned_away.clear()
+
     def ease(self, now: float, factor: float = SLOWER) -> None:
         """Go down, at most once a median latency: the answers already under way say the same thing again."""
         self._round = 0

@@ -106,7 +106,7 @@ class Linked:
     Attributes:
         url: as the server wrote it; it may hold a signature, so it is not to be told.
         model_version: what the server said made it.
-        billed: what the answer said of the money.
+        billed, cost: what the answer said of the money; the cost in micro-dollars, None when it did not say.
     """
 
     path: Path
@@ -114,6 +114,7 @@ class Linked:
     url: str
     model_version: str | None
     billed: Billed
+    cost: int | None = None
 
 
 class Spool:
@@ -144,7 +145,9 @@ class Spool:
         """
         return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
 
-    def note(self, attempt: int, url: str, model_version: str | None, billed: Billed) -> Linked:
+    def note(
+        self, attempt: int, url: str, model_version: str | None, billed: Billed, cost: int | None = None
+    ) -> Linked:
         """Write down where the image that counts can be fetched; from here a crash loses nothing that its server keeps.
 
         Raises:
@@ -152,7 +155,8 @@ class Spool:
             DiskError: it is written down, but the disk may not know; its attempt must stay open.
         """
         path = self.folder / f"{attempt}.0.link"
-        data = json.dumps({"url": url, "model_version": model_version, "billed": str(billed)}).encode()
+        facts = {"url": url, "model_version": model_version, "billed": str(billed), "cost": cost}
+        data = json.dumps(facts).encode()
         part = with_patience(lambda: Part(self._files, path.with_name(f"{path.name}.part"), len(data)))
         try:
             part.write(data)
@@ -163,7 +167,7 @@ class Spool:
             raise
         finally:
             part.discard()
-        return Linked(path=path, attempt=attempt, url=url, model_version=model_version, billed=billed)
+        return Linked(path=path, attempt=attempt, url=url, model_version=model_version, billed=billed, cost=cost)
 
     def publish(self, ready: Path, final: Path) -> bool:
         """Link a ready file to its final name and sync; False when another file stands there.
@@ -233,6 +237,7 @@ def _read_note(path: Path, attempt: int) -> Linked:
             url=str(data["url"]),
             model_version=data["model_version"],
             billed=Billed(data["billed"]),
+            cost=data.get("cost"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DiskError(f"{path} cannot be read as it was written; restore it, or remove it and run again") from error

@@ -35,6 +35,10 @@ class Endpoint:
         """The host alone."""
         return urlsplit(self.base).hostname or ""
 
+    def shares(self, other: "Endpoint | None") -> bool:
+        """Whether another's requests count for the same limits: the same host sees the same key."""
+        return other is not None and (self.host, self.key) == (other.host, other.key)
+
     @classmethod
     def build(cls, base_url: str | None, auth: str | None, key: str) -> "Endpoint":
         """Check and normalise what the user gave.

@@ -216,7 +216,7 @@ def test_a_paid_image_whose_sync_failed_stays_for_the_next_run_to_adopt(tmp_path
             attempt = Attempt(id=1, task=task(), rung=rung())
             assert await worker.prepare(attempt) is None
             with pytest.raises(DiskError, match="adopted later"):
-                await worker.carry_out(attempt)
+                await worker.carry_out(attempt, lambda: None)
             await worker.close()
 
         anyio.run(main)

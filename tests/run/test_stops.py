@@ -1,11 +1,13 @@
 """Stops that can be resumed: an hour, a span, a day's quota; each says how, fails no task, and the next run goes on."""
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchbanana.limits import until_new_day
 from batchbanana.sandbox.running import in_thread
 from tests.support.program import Job, command, manifest
 
@@ -44,6 +46,7 @@ def test_a_time_that_is_far_away_stops_nothing(tmp_path: Path) -> None:
         assert Job(tmp_path, sandbox.url, manifest(2)).run("--max-duration", "20h").code == 0
 
 
+@pytest.mark.skipif(until_new_day(datetime.now(UTC)) < 900, reason="the day of the quota ends while this would run")
 def test_a_days_quota_of_the_manifest_pauses_with_the_time_and_the_next_run_goes_on_where_it_stopped(
     tmp_path: Path,
 ) -> None:
@@ -52,6 +55,7 @@ def test_a_days_quota_of_the_manifest_pauses_with_the_time_and_the_next_run_goes
         first = job.run()
         assert (first.code, first.json["done"], first.json["pending"]) == (75, 4, 2), first.err
         assert "requests_per_day is used up; run again in" in first.json["stopped"]
+        assert "UTC" in first.json["stopped"]
         assert 0 < first.json["resume_in"] <= 25 * 3600 + 2
         second = job.run()
         assert (second.code, second.json["attempts"]) == (75, 0)
@@ -85,6 +89,38 @@ def test_a_days_quota_of_the_server_can_be_waited_for(tmp_path: Path) -> None:
         assert process.returncode == 143
         assert sandbox.bill()["requests"] == 2
         job.check()
+
+
+def two_models() -> dict[str, object]:
+    models = ["gemini-3-pro-image", "gemini-nano-banana-2.1"]
+    return manifest(6, model=models, resolution="1K", limits={"concurrency": 2})
+
+
+def test_a_model_that_is_out_of_its_days_quota_does_not_keep_the_others_from_their_work(tmp_path: Path) -> None:
+    faults = [{"when": {"model": "gemini-3-pro-image"}, "then": {"error": "rate_day", "retry_delay": 7200}}]
+    with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, two_models())
+        ended = job.run()
+        assert (ended.code, ended.json["done"], ended.json["pending"], ended.json["failed"]) == (75, 6, 6, 0), ended.err
+        assert ended.json["resume_in"] == pytest.approx(7200)
+        assert "run again in 2 h 00 min" in ended.json["stopped"]
+        assert "gemini-3-pro-image: " in ended.err
+        asked = [request["model"] for request in sandbox.requests()]
+        assert asked.count("gemini-3-pro-image") <= 2  # those that were under way at once
+        job.check()
+
+
+def test_a_model_behind_a_gate_does_not_keep_the_others_from_their_work(tmp_path: Path) -> None:
+    faults = [{"when": {"model": "gemini-3-pro-image", "nth": 1}, "then": {"error": "rate_minute", "retry_delay": 6}}]
+    with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, two_models())
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (0, 12), ended.err
+        seen = sandbox.requests()
+    [opens] = [request["retry_at"] for request in seen if request["status"] == 429]
+    others = [request["at"] for request in seen if request["model"] == "gemini-nano-banana-2.1"]
+    assert len(others) == 6
+    assert max(others) < opens
 
 
 def test_two_jobs_of_one_command_share_the_minute(tmp_path: Path) -> None:
