@@ -20,7 +20,7 @@ from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
 from batchbanana.grants import Granted, Grants
 from batchbanana.ledger import Known, Ledger
-from batchbanana.limits import OUTAGE_LIMIT, Limits, since_new_day, until_new_day
+from batchbanana.limits import OUTAGE_LIMIT, Limits, until_quota
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -39,9 +39,6 @@ from batchbanana.shelf import ConflictError, Shelf
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, Outcome
 
 OUTAGE_REST = 3600.0  # seconds after which it is worth to look whether a long outage is over
-LONGEST_PAUSE = 300.0  # seconds; a server that asks for more than that does mean its quota for the day
-NEW_DAY_MARGIN = 60.0  # seconds
-NEW_DAY_LAG = 900.0  # seconds into a day in which a server may still go by the quota of the day before
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 NEVER_SENT = {FailureKind.NOT_SENT, FailureKind.REFERENCE}  # such an attempt was no request
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
@@ -301,7 +298,8 @@ class Runner:
     def _pause(self, work: Work, failure: Failure, decision: Stop) -> None:
         """Wait for a quota, or set its model aside for this run: quotas are a model's own."""
         now = datetime.now(UTC)
-        stop = _until_new_day(decision, now) if failure.kind is FailureKind.DAY_QUOTA else decision
+        is_day = failure.kind is FailureKind.DAY_QUOTA
+        stop = replace(decision, resume_in=until_quota(now, decision.resume_in)) if is_day else decision
         if self._waits_for_quota and stop.resume_in is not None:
             self._limits.rest(work.task.model, stop.resume_in)
             self._watcher.failed(work, failure, stop.resume_in)
@@ -343,15 +341,6 @@ class Runner:
         if message not in self._warned:
             self._warned.add(message)
             self._watcher.warn(message)
-
-
-def _until_new_day(stop: Stop, now: datetime) -> Stop:
-    """Say when a day's quota begins anew, where the server has not said it."""
-    if stop.resume_in is not None and stop.resume_in > LONGEST_PAUSE:
-        return stop  # a short hint with a day's quota is not meant for it
-    if since_new_day(now) < NEW_DAY_LAG:
-        return replace(stop, resume_in=NEW_DAY_LAG)
-    return replace(stop, resume_in=until_new_day(now) + NEW_DAY_MARGIN)
 
 
 def _signature(error: Exception) -> str:

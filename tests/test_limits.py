@@ -21,6 +21,7 @@ from batchbanana.limits import (
     Place,
     Window,
     until_new_day,
+    until_quota,
 )
 from batchbanana.task import Failure, FailureKind
 from tests.support.clock import run_virtually
@@ -261,6 +262,15 @@ def test_half_bad_of_twenty_in_a_minute_opens_it_and_old_answers_are_forgotten()
 def test_a_day_of_quota_ends_at_midnight_in_california(now: str, hours: float) -> None:
     """The last is the day of 25 hours: at one in the morning there, 24 are left."""
     assert until_new_day(datetime.fromisoformat(now)) == pytest.approx(hours * 3600)
+
+
+@pytest.mark.parametrize(("hint", "seconds"), [(None, 3600 + 60), (24.0, 3600 + 60), (7200.0, 7200), (0.0, 3600 + 60)])
+def test_a_servers_day_is_over_at_midnight_unless_it_says_when(hint: float | None, seconds: float) -> None:
+    assert until_quota(Wall().now, hint) == seconds
+
+
+def test_a_server_that_still_counts_the_old_day_is_asked_again_soon_and_not_a_day_later() -> None:
+    assert until_quota(Wall().now + timedelta(hours=1, seconds=30), None) == 900
 
 
 def test_a_model_behind_an_open_breaker_does_not_hold_back_another() -> None:

@@ -1,5 +1,7 @@
 """The failure table, row by row."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +214,10 @@ def test_images_that_nobody_can_fetch_stop_the_run_before_the_whole_job_is_bough
     assert stop is not None
     assert stop.exit_code is Exit.PERSON
     assert "5 images in a row were paid for and could not be fetched" in stop.reason
+
+
+def test_a_pause_says_when_to_come_back_and_a_persons_task_does_not() -> None:
+    now = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
+    pause = Stop(exit_code=Exit.PAUSED, reason="No answer", resume_in=3600.0)
+    assert pause.dated(now).reason == "No answer; run again in 60 min, after 2026-11-23 00:30 UTC"
+    assert Stop(exit_code=Exit.PERSON, reason="No key").dated(now).reason == "No key"

@@ -25,6 +25,7 @@ from batchbanana.limits.windows import (
     Window,
     since_new_day,
     until_new_day,
+    until_quota,
 )
 from batchbanana.task import Failure, FailureKind
 
@@ -46,6 +47,7 @@ __all__ = [
     "Window",
     "since_new_day",
     "until_new_day",
+    "until_quota",
 ]
 
 OUTAGE_LIMIT = 6 * 3600.0  # seconds without one good answer

@@ -12,6 +12,9 @@ REQUESTS_PER_MINUTE = "requests_per_minute"
 REQUESTS_PER_DAY = "requests_per_day"
 SECONDS = {REQUESTS_PER_MINUTE: 60.0, "images_per_minute": 60.0}
 MONEY_SECONDS = 600.0
+LONGEST_PAUSE = 300.0  # seconds; a server that asks for more than that does mean its quota for the day
+NEW_DAY_MARGIN = 60.0  # seconds
+NEW_DAY_LAG = 900.0  # seconds into a day in which a server may still go by the quota of the day before
 CALIFORNIA = "America/Los_Angeles"  # where the days of the service's quotas begin
 
 
@@ -179,6 +182,20 @@ def until_new_day(now: datetime) -> float:
 def since_new_day(now: datetime) -> float:
     """Give the seconds since the quotas of this day have begun."""
     return (now.astimezone(UTC) - _midnight(now, 0)).total_seconds()
+
+
+def until_quota(now: datetime, hint: float | None) -> float:
+    """Give the seconds until a server that has said that a day's quota is used up is worth asking again.
+
+    Args:
+        now: with its zone.
+        hint: seconds that the server asked for; a short one is not meant for the quota of a day.
+    """
+    if hint is not None and hint > LONGEST_PAUSE:
+        return hint
+    if since_new_day(now) < NEW_DAY_LAG:
+        return NEW_DAY_LAG
+    return until_new_day(now) + NEW_DAY_MARGIN
 
 
 def _midnight(now: datetime, days: int) -> datetime:
