@@ -65,6 +65,12 @@ def unpriced(matrix: Matrix) -> list[str]:
     return sorted(found)
 
 
+def dearest(matrix: Matrix) -> int:
+    """Give the micro-dollars of the dearest image that a plan may ask for; 0 when no price is known."""
+    found = (rung.price or 0 for job in matrix.manifest.jobs for rungs in _ladders(job) for rung in rungs)
+    return max(found, default=0)
+
+
 def _ladders(job: Job) -> Iterator[tuple[Rung, ...]]:
     for part in (job, *job.include):
         yield from (rungs for _, rungs in _named_ladders(part))

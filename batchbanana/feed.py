@@ -147,6 +147,7 @@ class Feed:
         self._pushed = 0
         self._exhausted = False
         self._closed = False
+        self._let_go = 0
         self._changed = anyio.Event()
         self._refilling = anyio.Lock()
         self.tally = Tally()
@@ -190,6 +191,8 @@ class Feed:
         self._active -= 1
         if outcome is not None:
             self.tally.change(work.known.outcome, outcome)
+        else:
+            self._let_go += 1
         if not self._active:
             self._wake()
 
@@ -197,6 +200,11 @@ class Feed:
     def is_exhausted(self) -> bool:
         """Whether the whole plan has been seen."""
         return self._exhausted
+
+    @property
+    def is_worked_off(self) -> bool:
+        """Whether nothing that this run was to take on is left."""
+        return self._exhausted and not (self._let_go or self._active or self._fresh or self._waiting)
 
     def close(self) -> None:
         """Hand out nothing more."""
@@ -225,7 +233,11 @@ class Feed:
             before = len(self._fresh)
             for task, known in block:
                 self.tally.add(known.outcome)
-                if not self._closed and self._wants(task, known):
+                if not self._wants(task, known):
+                    continue
+                if self._closed:
+                    self._let_go += 1
+                else:
                     self._fresh.append(_work(task, known))
             self._skipped(len(block) - (len(self._fresh) - before))
 

@@ -12,7 +12,7 @@ from batchbanana.feed import Work
 from batchbanana.ledger import Grant, Ledger, Sending
 from batchbanana.limits import Closed, Exhausted, Leave, Limits
 from batchbanana.policy import Stop
-from batchbanana.record import Errand
+from batchbanana.record import Errand, usd
 from batchbanana.task import Attempt, Failure, Rung
 
 
@@ -76,18 +76,27 @@ class Grants:
         Args:
             price: micro-dollars of the next attempt.
         """
-        while (grant := self._room(price)) is Grant.CAP and (self._in_flight or self._leaving) and not self._is_closed:
+        while (grant := self._room(price)) is not Grant.GRANTED and not self._is_closed:
+            if not self._in_flight and not self._leaving:
+                self._stop(Stop(exit_code=Exit.MONEY, reason=self._out_of_money(grant, price)))
+                break
             await self._settled.wait()
-        if grant is Grant.CAP and not self._is_closed:
-            reason = "The money cap is reached: one more image could pass max_cost; raise it to go on"
-            self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
-        elif grant is Grant.POSSIBLY_BILLED:
-            reason = (
-                f"{self._ledger.money.possible_count} attempts may have been billed, as no answer says otherwise; "
-                "compare with the provider's invoice, then raise max_possibly_billed to go on"
-            )
-            self._stop(Stop(exit_code=Exit.MONEY, reason=reason))
         return grant is Grant.GRANTED
+
+    def _out_of_money(self, grant: Grant, price: int) -> str:
+        money, caps = self._ledger.money, self._ledger.caps
+        if grant is Grant.CAP:
+            taken = usd(money.at_worst(0, caps.unpriced))
+            return (
+                f"The money cap is reached: ${taken:.2f} of max_cost ${usd(caps.max_cost or 0):.2f} is taken, "
+                f"and one more could cost ${usd(money.at_worst(price, caps.unpriced)) - taken:.3f}; "
+                "raise max_cost to go on"
+            )
+        return (
+            f"{money.possible_count} attempts may have been billed, as no answer says otherwise, up to "
+            f"${usd(money.possible):.2f} of max_possibly_billed ${usd(caps.max_possibly_billed or 0):.2f}; "
+            "compare with the provider's invoice, then raise max_possibly_billed (--max-possibly-billed) to go on"
+        )
 
     async def attempt(self, work: Work, rung: Rung, worker: Worker) -> Granted | Failure | None:
         """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""

@@ -196,7 +196,8 @@ def ladder(job: Job, model: Model, resolution: str) -> tuple[Rung, ...]:
                     resolution=step,
                     timeout=job.timeouts.get(step, TIMEOUT),
                     stall=job.stall,
-                    price=model.price(step, tier),
+                    price=model.price(step, tier, len(job.references)),
+                    sending=model.sending(step, len(job.references)),
                     tokens=model.priced_tokens(step),
                 )
             )

@@ -65,6 +65,7 @@ class Model:
         omit_size: the request must not name a size.
         references: how many images may go with a request.
         prices: list prices.
+        reference_price: micro-dollars that an image sent along costs at most.
         factors: what part of the list price a tier costs; all of it where none is given.
         charged: what the provider charges a call whatever the tier; wins over the list price.
         tokens: output tokens an image is counted as, by size.
@@ -82,6 +83,7 @@ class Model:
     omit_size: bool = False
     references: int = MOST_REFERENCES
     prices: Prices = UNPRICED
+    reference_price: int = 0
     factors: Mapping[Tier, Fraction] = field(default_factory=dict, hash=False)
     charged: Prices = UNPRICED
     tokens: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -90,12 +92,22 @@ class Model:
     note: str = ""
     successor: str | None = None
 
-    def price(self, size: str, tier: Tier = Tier.STANDARD) -> int | None:
-        """Tell the expected micro-dollars for an image of a size, rounded up; None when unknown."""
+    def price(self, size: str, tier: Tier = Tier.STANDARD, references: int = 0) -> int | None:
+        """Tell the expected micro-dollars for an image of a size, rounded up; None when unknown.
+
+        Args:
+            size: its resolution.
+            tier: of the request.
+            references: how many images are sent along.
+        """
         charged, listed = self.charged.at(size), self.prices.at(size)
         if charged is not None or listed is None:
             return charged
-        return -int(-listed * self.factors.get(tier, 1) // 1)
+        return -int(-listed * self.factors.get(tier, 1) // 1) + self.sending(size, references)
+
+    def sending(self, size: str, references: int) -> int:
+        """Tell what of the price of a size is for images that are sent along; a call with its own price has it all."""
+        return 0 if self.charged.at(size) is not None else references * self.reference_price
 
     def priced_tokens(self, size: str) -> int | None:
         """Tell the output tokens that the price of a size is for; None where a call has a price of its own."""
@@ -152,9 +164,10 @@ class Registry:
         merged = {model.id: model for model in (*self.models, *models)}
         return Registry(merged.values(), factors, self.charged)
 
-    def charging(self, charged: Prices) -> "Registry":
-        """Give a registry in which a provider's prices win."""
-        return Registry(self.models, self.factors, charged)
+    def charging(self, charged: Prices, *, has_tiers: bool = True) -> "Registry":
+        """Give a registry in which a provider's prices win; without tiers, all cost the whole price."""
+        models = self.models if has_tiers else tuple(replace(model, factors={}) for model in self.models)
+        return Registry(models, self.factors if has_tiers else {}, charged)
 
     def known(self, id: str) -> Model | None:  # noqa: A002 - the glossary's word
         """Give the model of an id or alias, with or without a prefix such as `google/`; None when nobody knows it."""

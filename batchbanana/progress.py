@@ -12,7 +12,7 @@ from tqdm import tqdm
 from batchbanana.feed import Work
 from batchbanana.ledger import Money
 from batchbanana.policy import Stop
-from batchbanana.record import usd
+from batchbanana.record import span, usd
 from batchbanana.recovery import Recovered
 from batchbanana.task import Failure, FailureKind, Outcome
 
@@ -50,7 +50,7 @@ class Silent:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = cast("TextIO", _Ears(stream or sys.stderr))
 
-    def begin(self, total: int, spent: Callable[[], Money]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
         """Nothing to say."""
 
     def skipped(self, count: int) -> None:
@@ -99,15 +99,17 @@ class Lines(Silent):
         self._clock = clock
         self._total = 0
         self._spent: Callable[[], Money] = Money
+        self._pause: Callable[[], str] = str
         self._ends: Counter[str] = Counter()
         self._began = self._last = clock()
         self._percent = 0
         self._paused = ""  # what all wait for
 
-    def begin(self, total: int, spent: Callable[[], Money]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
         """Remember what the whole is."""
         self._total = total
         self._spent = spent
+        self._pause = pause
         self._began = self._last = self._clock()
 
     def skipped(self, count: int) -> None:
@@ -130,7 +132,7 @@ class Lines(Silent):
         """Say why all wait, once a pause; what concerns one task is in the ledger."""
         if failure.kind in ALL_WAIT and wait is not None and wait >= LONG_WAIT:
             if not self._paused:
-                self.say(f"waiting {wait:.0f} s: {failure.message}")
+                self.say(f"waiting {span(wait)}: {failure.message}")
             self._paused = failure.message
 
     def tick(self) -> None:
@@ -138,7 +140,8 @@ class Lines(Silent):
         now = self._clock()
         if now - self._last >= EVERY:
             self._last = now
-            self.say(self.line(now) + (f"; waiting: {self._paused}" if self._paused else ""))
+            why = self._paused or self._pause()
+            self.say(self.line(now) + (f"; waiting: {why}" if why else ""))
 
     def line(self, now: float) -> str:
         """Say how far it is."""
@@ -158,12 +161,14 @@ class Bar(Silent):
         super().__init__(stream)
         self._bar: tqdm[Never] | None = None
         self._spent: Callable[[], Money] = Money
+        self._pause: Callable[[], str] = str
         self._ends: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
 
-    def begin(self, total: int, spent: Callable[[], Money]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
         """Draw it."""
         self._spent = spent
+        self._pause = pause
         self._bar = tqdm(total=total, unit="image", file=self._stream, dynamic_ncols=True, smoothing=0.1)
 
     def skipped(self, count: int) -> None:
@@ -187,6 +192,11 @@ class Bar(Silent):
         if self._bar is not None:
             self._bar.set_postfix_str(self._tail())
 
+    def tick(self) -> None:
+        """Show what all wait for."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._tail())
+
     def say(self, text: str) -> None:
         """Print above the bar."""
         if self._bar is None:
@@ -204,4 +214,5 @@ class Bar(Silent):
         parts = [f"${usd(self._spent().settled):.2f}"]
         parts += [f"{count} {outcome}" for outcome, count in sorted(self._ends.items()) if outcome != "done"]
         parts += [f"{count} {kind} again" for kind, count in sorted(self._retries.items())]
+        parts += [f"waiting: {why}"] if (why := self._pause()) else []
         return ", ".join(parts)

@@ -151,7 +151,7 @@ class _Recovery:
                 errand=errand,
                 images=images,
                 billed=note.billed if note else Billed.YES,
-                cost=_cost(attempt, note),
+                cost=self._cost(attempt, note),
                 model_version=note.model_version if note else None,
                 tries=len(known.results) + 1 if known else 1,
                 replaces=known.file if known else None,
@@ -163,6 +163,12 @@ class _Recovery:
         self._adopted += 1
         if note is not None:
             await to_thread.run_sync(self._spool.forget, note.path)
+
+    def _cost(self, attempt: Unsettled, note: Linked | None) -> int | None:
+        """Give what the answer has said that it cost; where that was lost, the price, or more if others were dearer."""
+        if note is not None and note.cost is not None:
+            return note.cost
+        return None if attempt.price is None else -(-attempt.price * self._ledger.money.dearest // 1000)
 
     def _stick(self, attempt: Unsettled, problem: str) -> None:
         """Leave an attempt open for a person: its image is there and must not be bought again."""
@@ -225,7 +231,7 @@ class _Recovery:
             attempt=attempt.id,
             result=str(failure.kind),
             billed=failure.billed,
-            cost=_cost(attempt, self._notes[attempt.id]) if failure.billed is Billed.YES else None,
+            cost=self._cost(attempt, self._notes[attempt.id]) if failure.billed is Billed.YES else None,
             message=failure.message,
             ending=Ending(key=errand.key, outcome=Outcome.FAILED, attempt=attempt.id, record=record),
         )
@@ -237,11 +243,6 @@ async def _watch(stopped: Callable[[], bool], left: Mapping[int, Unsettled], sco
         if stopped():
             scope.cancel()
         await anyio.sleep(GLANCE)
-
-
-def _cost(attempt: Unsettled, note: Linked | None) -> int | None:
-    """Give what the answer has said that it cost, else the price."""
-    return attempt.price if note is None or note.cost is None else note.cost
 
 
 def _given_up(note: Linked, held: Held) -> Failure | None:

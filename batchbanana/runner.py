@@ -314,7 +314,8 @@ class Runner:
         """Send nothing more for a model in this run; its tasks stay pending, and the others go on."""
         if work.task.model not in self._aside:
             self._aside.add(work.task.model)
-            self._warn_once(f"{work.task.model}: {trouble.reason}; its tasks stay pending, the others go on")
+            others = f"{work.task.model} stays pending, the other models go on: " if self._models > 1 else ""
+            self._warn_once(f"{others}{trouble.reason}")
             self._note(trouble)
         self._feed.finish(work, None)
 

@@ -18,13 +18,14 @@ from batchbanana.deadline import Deadline
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import BatchError, DiskError, Exit, UsageError
-from batchbanana.estimate import estimate, unpriced
+from batchbanana.estimate import dearest, estimate, unpriced
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Ledger, Money, Store, explained
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.policy import Stop
+from batchbanana.record import usd
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
 from batchbanana.service import provider
@@ -44,8 +45,8 @@ POSSIBLY_BILLED_FLOOR = 5_000_000  # micro-dollars; the default bound is the lar
 class Console(Watcher, Protocol):
     """Where a run speaks to people."""
 
-    def begin(self, total: int, spent: Callable[[], Money]) -> None:
-        """The run begins; `total` cells are planned."""
+    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
+        """The run begins; `total` cells are planned, and `pause` says what all wait for, if they do."""
         ...
 
     def recovered(self, found: Recovered) -> None:
@@ -90,7 +91,7 @@ def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
     """Refuse a money limit that cannot be kept.
 
     Raises:
-        UsageError: there is a limit, and the price of some image is unknown.
+        UsageError: there is a limit, and the price of some image is unknown or above what may be spent at once.
     """
     names = ("max_cost", "spend_per_10_minutes", "max_possibly_billed")
     given = [name for name in names if getattr(limits, name) is not None]
@@ -99,7 +100,13 @@ def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
     if unknown := unpriced(matrix):
         raise UsageError(
             f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
-            f"set `provider.price`, give the model a price under `models:`, or leave out {' and '.join(given)}"
+            f"set `provider.price`, give the model a price under `models:` or in a file for --models, "
+            f"or leave out {' and '.join(given)}"
+        )
+    spend, most = limits.spend_per_10_minutes, dearest(matrix)
+    if spend is not None and spend < most:
+        raise UsageError(
+            f"spend_per_10_minutes is ${usd(spend):.2f}, but one image of this plan may cost ${usd(most):.3f}; raise it"
         )
 
 
@@ -123,7 +130,7 @@ async def run(order: Order, console: Console) -> Summary:
         raise result
     first = interrupts.first
     if first is not None and result.stopped is None:  # too late to stop this job, in time for what would come after it
-        return replace(result, exit_code=int(first.exit_code), stopped=first.reason)
+        return replace(result, exit_code=int(first.exit_code), stopped=first.reason, is_cut_short=True)
     return result
 
 
@@ -190,7 +197,7 @@ def _caps(order: Order) -> Caps:
     possibly = limits.max_possibly_billed
     if possibly is None:
         possibly = max(POSSIBLY_BILLED_FLOOR, estimate(order.matrix) // 50)
-    return Caps(max_cost=limits.max_cost, max_possibly_billed=possibly)
+    return Caps(max_cost=limits.max_cost, max_possibly_billed=possibly, unpriced=dearest(order.matrix))
 
 
 async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
@@ -226,7 +233,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         console.warn(runner.trouble.reason)
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
-    console.begin(order.matrix.cells, lambda: ledger.money)
+    console.begin(order.matrix.cells, lambda: ledger.money, limits.pause)
     async with anyio.create_task_group() as group:
         if order.deadline is not None:
             group.start_soon(order.deadline.keep, runner)
@@ -288,10 +295,16 @@ def _written(job: JobDirectory, summary: Summary, console: Console) -> Summary:
     return summary
 
 
+def _told(end: Stop, order: Order) -> str:
+    """Say why a run ended, and what must be said again for the next one to go on with the same."""
+    retry = ",".join(sorted(order.selection.retry)) if end.exit_code in {Exit.PAUSED, Exit.MONEY} else ""
+    return f"{end.reason}; give --retry {retry} again, too" if retry else end.reason
+
+
 def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int) -> Summary:
     stopped = runner.stopped
-    if stopped is not None and stopped.exit_code is Exit.PAUSED and not feed.tally.count(None):
-        stopped = None  # what was in flight when the time was up has made the job complete
+    if stopped is not None and stopped.exit_code is Exit.PAUSED and feed.is_worked_off:
+        stopped = None  # what was in flight when the time was up has brought all that was wanted
     end = stopped or runner.trouble
     spent = ledger.money
     return Summary(
@@ -301,8 +314,9 @@ def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: 
         attempts=runner.attempts,
         run_cost_usd=(spent.settled - before) / 1_000_000,
         seconds=round(time.monotonic() - began, 3),
-        stopped=end.reason if end else None,
+        stopped=_told(end, order) if end else None,
         resume_in=end.resume_in if end else None,
         exit_code=int(exit_code(feed.tally, stopped, runner.trouble)),
         output=os.fspath(order.output),
+        is_cut_short=stopped is not None,
     )

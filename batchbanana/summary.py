@@ -20,11 +20,13 @@ class Summary:
             `possibly_billed_usd` is their price at worst.
         cost_usd: of the whole job, over all its runs.
         run_cost_usd: of this run alone.
+        unpriced: answers of the whole job that were billed at an unknown price, which no sum holds.
         reserved_usd: for attempts that are not settled yet: their image is paid for and still to be fetched.
         seconds: of this run.
         stopped: None, or why it ended before its work was done.
         resume_in: seconds after which running again makes sense, where the server or a limit said so.
         output: the job directory.
+        is_cut_short: whether it ended before it had looked at all its work; `stopped` may also tell of one task.
     """
 
     name: str
@@ -41,15 +43,19 @@ class Summary:
     cost_usd: float
     run_cost_usd: float
     reserved_usd: float
+    unpriced: int
     seconds: float
     stopped: str | None
     resume_in: float | None
     exit_code: int
     output: str
+    is_cut_short: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Give plain data with the documented names."""
-        return asdict(self)
+        data = asdict(self)
+        del data["is_cut_short"]
+        return data
 
 
 def counts(tally: Tally) -> dict[str, int]:
@@ -65,6 +71,7 @@ def money(spent: Money) -> dict[str, float | int]:
         "possibly_billed_usd": usd(spent.possible),
         "cost_usd": usd(spent.settled),
         "reserved_usd": usd(spent.reserved),
+        "unpriced": spent.unpriced,
     }
 
 

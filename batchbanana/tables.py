@@ -96,6 +96,8 @@ def summary_text(summary: Summary) -> str:
         f"{', '.join(parts)} of {summary.tasks} in {summary.output}",
         f"{summary.attempts} requests in {span(summary.seconds)}; {spent}",
     ]
+    if summary.unpriced:
+        lines.append(f"{summary.unpriced} images were bought at an unknown price, which is in none of these sums")
     if summary.possibly_billed:
         lines.append(
             f"{summary.possibly_billed} attempts may have been billed, as no answer says otherwise, "
@@ -145,6 +147,7 @@ def models_data(models: Iterable[Model]) -> list[dict[str, object]]:
             "omit_size": model.omit_size,
             "references": model.references,
             "prices_usd": _usd_by_size(model, Tier.STANDARD),
+            "reference_price_usd": usd(model.reference_price),
             "flex_prices_usd": _usd_by_size(model, Tier.FLEX),
             "batch_prices_usd": _usd_by_size(model, Tier.BATCH),
             "tokens": dict(model.tokens),

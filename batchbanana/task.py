@@ -71,6 +71,7 @@ class Charge:
 
 
 UNTOLD = Charge()
+LEAST_PART = 4  # parts of the price; who has a cheaper provider says so by `provider.price`
 LEAST_TOKENS = 4  # parts of what an image is counted as; the smallest size has nearly a third of the largest's
 MOST_TOKENS = 100  # times what an image is counted as; a draft and a thought make it three, more is a slip
 
@@ -84,6 +85,7 @@ class Rung:
         timeout: seconds a whole attempt may take.
         stall: seconds within which an arriving body must bring 64 KiB more.
         price: micro-dollars an image is expected to cost; None when unknown.
+        sending: the part of it that is for images sent along.
         tokens: output tokens that this price is for; None where it is for a call, whatever comes of it.
     """
 
@@ -92,17 +94,21 @@ class Rung:
     stall: float
     price: int | None
     tokens: int | None = None
+    sending: int = 0
 
     def cost(self, charge: Charge) -> int | None:
-        """Give the micro-dollars of an attempt that was billed, rounded up: as the answer tells, else as expected."""
-        if charge.micro_usd is not None:
+        """Give the micro-dollars of an attempt that was billed, rounded up: as the answer tells, else as expected.
+
+        What is told is believed unless it is far below the price: too little would let a cap be passed, too much not.
+        """
+        if charge.micro_usd is not None and charge.micro_usd * LEAST_PART >= (self.price or 0):
             return charge.micro_usd
         told = charge.image_tokens
         if self.price is None or not self.tokens or not told:
             return self.price
         if told > MOST_TOKENS * self.tokens or told * LEAST_TOKENS < self.tokens:
             return self.price
-        return -(-self.price * told // self.tokens)
+        return self.sending - (-(self.price - self.sending) * told // self.tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

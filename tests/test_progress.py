@@ -25,7 +25,7 @@ class Clock:
 def lines(total: int) -> tuple[Lines, io.StringIO, Clock]:
     stream, clock = io.StringIO(), Clock()
     console = Lines(stream, clock)
-    console.begin(total, lambda: Money(settled=1_340_000))
+    console.begin(total, lambda: Money(settled=1_340_000), str)
     return console, stream, clock
 
 
@@ -88,7 +88,7 @@ def test_what_a_dead_run_left_is_told() -> None:
 def test_a_bar_counts_what_is_asked_again_by_kind() -> None:
     stream = io.StringIO()
     bar = Bar(stream)
-    bar.begin(3, lambda: Money(settled=134_000))
+    bar.begin(3, lambda: Money(settled=134_000), str)
     bar.skipped(1)
     bar.failed(WORK, Failure(kind=FailureKind.TIMEOUT, message="late"), 2.0)
     bar.ended(WORK, Outcome.DEGRADED, "")

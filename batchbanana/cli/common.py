@@ -26,6 +26,7 @@ def with_options(limits: LimitSettings, options: LimitOptions) -> LimitSettings:
         concurrency=options.concurrency or limits.concurrency,
         requests_per_minute=options.rpm or limits.requests_per_minute,
         max_cost=options.max_cost or limits.max_cost,
+        max_possibly_billed=options.max_possibly_billed or limits.max_possibly_billed,
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ Exit codes:
 130/143  stopped by a signal
 An unknown code means failure."""
 
+MOST_MICRO_USD = 10**15  # as in a manifest
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -31,6 +33,7 @@ class LimitOptions:
     concurrency: int | None = None
     rpm: int | None = None
     max_cost: int | None = None
+    max_possibly_billed: int | None = None
 
 
 def _usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
@@ -39,9 +42,10 @@ def _usd(_context: click.Context, _parameter: click.Parameter, value: str | None
         return None
     try:
         micro = Decimal(value.removeprefix("$")) * 1_000_000
-    except InvalidOperation:
-        micro = Decimal(0)
-    if not micro.is_finite() or micro <= 0 or micro != int(micro):
+        is_sound = 0 < micro < MOST_MICRO_USD and micro == int(micro)
+    except ArithmeticError:  # no number, not a number, or larger than any
+        is_sound = False
+    if not is_sound:
         raise click.BadParameter(f"{value!r} is not an amount of dollars such as 25 or 12.50")
     return int(micro)
 
@@ -50,8 +54,14 @@ def limits(function: Command) -> Command:
     """Add the options that make a `LimitOptions`."""
     options = (
         click.option("--concurrency", type=click.IntRange(1, 10_000), metavar="N", help="Requests in flight at once."),
-        click.option("--rpm", type=click.IntRange(min=1), metavar="N", help="Never more starts in any 60 seconds."),
+        click.option("--rpm", type=click.IntRange(1, 10**9), metavar="N", help="Never more starts in any 60 seconds."),
         click.option("--max-cost", metavar="USD", callback=_usd, help="Never spend more, over all runs of this job."),
+        click.option(
+            "--max-possibly-billed",
+            metavar="USD",
+            callback=_usd,
+            help="Stop when attempts without an answer may have cost so much.",
+        ),
     )
     for option in reversed(options):
         function = option(function)

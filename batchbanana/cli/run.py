@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -78,14 +78,11 @@ def command(
     *,
     output: Path | None,
     max_tasks: int,
-    concurrency: int | None,
-    rpm: int | None,
-    max_cost: int | None,
     **chosen: Any,
 ) -> int:
     """Make what is missing. Running again goes on where it stopped."""
+    limits = options.LimitOptions(**{name.name: chosen.pop(name.name) for name in fields(options.LimitOptions)})
     choices = Choices(**chosen)
-    limits = options.LimitOptions(concurrency=concurrency, rpm=rpm, max_cost=max_cost)
     codes: list[int] = []
     jobs = _jobs([load_matrix(path, max_tasks, choices.models) for path in manifests], output)
     settings = {matrix: with_options(matrix.manifest.limits, limits) for matrix, _ in jobs}
@@ -96,6 +93,7 @@ def command(
     for matrix, folder in jobs:
         if not _agreed(matrix, folder, settings[matrix], choices):
             raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
+    for done, (matrix, folder) in enumerate(jobs, 1):
         with _endpoint(matrix.manifest, served_at[folder]) as served:
             order = Order(
                 matrix=matrix,
@@ -108,8 +106,11 @@ def command(
                 waits_for_quota=choices.wait_quota,
                 beside=tuple(path for path, other in served_at.items() if path != folder and served.shares(other)),
             )
-            codes.append(_run_one(order, choices))
-        if _weight(codes[-1]) > _weight(Exit.SOME_FAILED):
+            summary = _run_one(order, choices)
+        codes.append(summary.exit_code)
+        if summary.is_cut_short and summary.exit_code != Exit.MONEY:  # the money is one job's, all else is everybody's
+            if left := ", ".join(str(matrix.manifest.path) for matrix, _ in jobs[done:]):
+                options.say(f"Not begun: {left}; run again for them")
             break
     return max(codes, key=_weight)
 
@@ -141,7 +142,7 @@ def _served(matrix: Matrix, choices: Choices) -> Endpoint:
     return endpoint(provider, choices.base_url, find_key(provider, os.environ))
 
 
-def _run_one(order: Order, choices: Choices) -> int:
+def _run_one(order: Order, choices: Choices) -> Summary:
     console = _console(quiet=choices.quiet)
     gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
     try:
@@ -149,7 +150,7 @@ def _run_one(order: Order, choices: Choices) -> int:
     finally:
         console.close()
     _tell(summary, as_json=choices.as_json)
-    return summary.exit_code
+    return summary
 
 
 def _tell(summary: Summary, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from batchbanana.engines.links import Fetcher
 from batchbanana.engines.references import ReferenceChangedError, References, size, stream
 from batchbanana.errors import DiskError
 from batchbanana.providers import Choice, Link, Provider
+from batchbanana.providers.errors import longest_hint
 from batchbanana.spool import FULL, Linked, Spool
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
 from batchbanana.transport import Answer, End, Lane, Lanes, Sink
@@ -138,7 +139,7 @@ class LocalWorker:
             return self._failure(answer)
         verdict = inbox.judge(attempt)
         if isinstance(verdict, Failure):
-            return verdict if answer.end is End.WHOLE else _broken_off(answer, verdict)
+            return _hinted(answer, verdict) if answer.end is End.WHOLE else _broken_off(answer, verdict)
         return await self._bring_home(attempt, inbox, self._told(verdict), seconds)
 
     async def _bring_home(
@@ -232,6 +233,13 @@ UNANSWERED = {
 def _sentence(answer: Answer) -> str:
     remedy = "; check base_url, or set SSL_CERT_FILE to your network's CA file" if answer.end is End.TLS else ""
     return f"{answer.problem[:1].upper()}{answer.problem[1:]}{remedy}"
+
+
+def _hinted(answer: Answer, verdict: Failure) -> Failure:
+    """Add the pause that the head of a 200 asks for, in whose body an error stands."""
+    if verdict.kind not in {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}:
+        return verdict
+    return replace(verdict, hint=longest_hint(answer.headers, verdict.hint))
 
 
 def _broken_off(answer: Answer, verdict: Failure) -> Failure:

@@ -119,6 +119,11 @@ class Ledger:
         """What the job has cost; read from the event loop, a moment old at most."""
         return self._store.money
 
+    @property
+    def caps(self) -> Caps:
+        """The money limits."""
+        return self._store.caps
+
     def room(self, price: int) -> Grant:
         """Say whether one more attempt seems affordable; `begin` has the last word."""
         return self._store.room(price)

@@ -86,6 +86,11 @@ class Store:
                 raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
             raise LedgerError(f"The ledger {path} cannot be opened: {error}; restore it from a copy") from error
 
+    @property
+    def caps(self) -> Caps:
+        """The money limits of this run."""
+        return self._caps
+
     def close(self) -> None:
         """Close the file; SQLite folds the write-ahead log into it."""
         self._db.close()
@@ -138,9 +143,11 @@ class Store:
         """Say whether the money limits leave room for one more attempt at `price` micro-dollars."""
         caps, money = self._caps, self.money
         possible = money.possible + money.possible_unpriced * UNKNOWN_PRICE
-        if caps.max_possibly_billed is not None and possible >= caps.max_possibly_billed:
+        if caps.max_possibly_billed is not None and _is_silent(
+            possible, money.reserved + price, caps.max_possibly_billed
+        ):
             return Grant.POSSIBLY_BILLED
-        if caps.max_cost is not None and money.at_worst(price) > caps.max_cost:
+        if caps.max_cost is not None and money.at_worst(price, caps.unpriced) > caps.max_cost:
             return Grant.CAP
         return Grant.GRANTED
 
@@ -188,6 +195,7 @@ class Store:
         )
         self.money.reserved -= price
         self.money.settled += cost or 0
+        self.money.unpriced += settlement.billed is Billed.YES and cost is None
         self.money.dearest = max(self.money.dearest, per_mille(cost, price))
         if settlement.billed is Billed.UNKNOWN:
             self.money.possible += price
@@ -331,6 +339,7 @@ class Store:
             " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0),"
             " count(CASE WHEN billed = 'unknown' THEN 1 END),"
             " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END),"
+            " count(CASE WHEN billed = 'yes' AND cost IS NULL THEN 1 END),"
             " coalesce(max(CASE WHEN cost > price AND price > 0 THEN (cost * 1000 + price - 1) / price END), 1000)"
             " FROM attempts"
         ).fetchone()
@@ -340,8 +349,18 @@ class Store:
             possible=row[2],
             possible_count=row[3],
             possible_unpriced=row[4],
-            dearest=row[5],
+            unpriced=row[5],
+            dearest=row[6],
         )
+
+
+def _is_silent(possible: int, flying: int, limit: int) -> bool:
+    """Say whether too many attempts have got no answer, `flying` being what is in flight and about to be.
+
+    What is in flight counts once half of the limit is reached: a service may fall silent for all of it at once, but
+    before that, one lost answer would slow a large pool down for nothing.
+    """
+    return possible >= limit or (2 * possible >= limit and possible + flying > limit)
 
 
 def is_disk_fault(error: Exception) -> bool:

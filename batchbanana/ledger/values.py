@@ -18,10 +18,15 @@ class Grant(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """The money limits of a job in micro-dollars; None is no limit."""
+    """The money limits of a job in micro-dollars; None is no limit.
+
+    Attributes:
+        unpriced: what an image counts as that was bought while its price was not known.
+    """
 
     max_cost: int | None = None
     max_possibly_billed: int | None = None
+    unpriced: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +38,7 @@ class Money:
         reserved: for what is in flight.
         possible: at worst, for attempts that got no answer; `possible_count` of them, `possible_unpriced` of these at
             an unknown price.
+        unpriced: answers that were billed at an unknown price.
         dearest: the most that an answer has cost, in thousandths of what had been reserved for it; at least 1000.
     """
 
@@ -41,14 +47,20 @@ class Money:
     possible: int = 0
     possible_count: int = 0
     possible_unpriced: int = 0
+    unpriced: int = 0
     dearest: int = 1000
 
-    def at_worst(self, price: int) -> int:
+    def at_worst(self, price: int, unpriced: int) -> int:
         """Say what it comes to at most with one more attempt at `price`, if all that is open costs as the dearest did.
 
         What answers cost above their prices is seen only when they are there; from then on it is reckoned with.
+
+        Args:
+            price: micro-dollars.
+            unpriced: what each attempt counts as whose price was not known.
         """
-        return self.settled - (-(self.reserved + self.possible + price) * self.dearest // 1000)
+        known = self.settled - (-(self.reserved + self.possible + price) * self.dearest // 1000)
+        return known + (self.unpriced + self.possible_unpriced) * unpriced
 
 
 def per_mille(cost: int | None, price: int) -> int:

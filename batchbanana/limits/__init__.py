@@ -52,6 +52,7 @@ __all__ = [
 
 OUTAGE_LIMIT = 6 * 3600.0  # seconds without one good answer
 LONGEST_WINDOW_WAIT = 600.0  # seconds; what stays shut for longer pauses the run instead
+LONG_WAIT = 10.0  # seconds that people wonder about
 LONGEST_SLEEP = 30.0  # seconds between looks at the clocks: one may be set, or the machine may have slept
 PROBE_PATIENCE = 1.0  # seconds after which to look again while a probe is out
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
@@ -121,6 +122,7 @@ class Limits:
         self._ramp = 0  # departures after a pause that are spaced, so that it does not end in a stampede
         self._changed = anyio.Event()
         self._closed = False
+        self._price = 0  # of the request that asked last
         self._breakers: dict[str, Breaker] = {}
         self._good = self._clock()
         self.concurrency = Concurrency(most=concurrency)
@@ -140,7 +142,7 @@ class Limits:
             Exhausted: a window stays shut for too long to wait.
         """
         async with self._turn(model):
-            asked = self._clock()
+            asked, self._price = self._clock(), price
             await self._until_open(model, price)
             if self._clock() - asked > LONGEST_WINDOW_WAIT and self._is_patient:
                 self._good = self._clock()  # our own limits were shut for so long; that was no outage either
@@ -237,6 +239,15 @@ class Limits:
         if wait is None or (breaker.is_open and self._turn(model).locked()):  # one is enough to find out
             return PROBE_PATIENCE
         return max(wait, self._gates.wait(model, self._clock(), self._wall()))
+
+    def pause(self) -> str:
+        """Say which of our own limits is used up for a while; empty when none is."""
+        now = self._clock()
+        for window, weight in (*((window, 1) for window in self._windows), *self._priced(self._price)):
+            wait = window.wait(now, weight)
+            if wait is not None and wait > LONG_WAIT:
+                return f"{window.name} is used up for {wait:,.0f} s"
+        return ""
 
     def close(self) -> None:
         """Let nothing more leave; whoever waits is told at once."""

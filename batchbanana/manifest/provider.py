@@ -48,9 +48,9 @@ def read_limits(section: Section | None) -> LimitSettings:
         requests_per_minute=section.whole("requests_per_minute"),
         images_per_minute=section.whole("images_per_minute"),
         requests_per_day=section.whole("requests_per_day"),
-        spend_per_10_minutes=section.money("spend_per_10_minutes"),
-        max_cost=section.money("max_cost"),
-        max_possibly_billed=section.money("max_possibly_billed"),
+        spend_per_10_minutes=section.money("spend_per_10_minutes", least=1),
+        max_cost=section.money("max_cost", least=1),
+        max_possibly_billed=section.money("max_possibly_billed", least=1),
     )
 
 

@@ -104,7 +104,9 @@ def _with_registry(context: Context, registry: Registry, models: Path | None, pr
     """Settle which models hold: the command's file wins over the manifest, and the provider's prices over all."""
     if models is not None:
         registry = with_file(registry, models, context.faults)
-    return replace(context, registry=registry.charging(provider.price or UNPRICED))
+    return replace(
+        context, registry=registry.charging(provider.price or UNPRICED, has_tiers=provider.format == "gemini")
+    )
 
 
 def _asked(jobs: Iterable[Job]) -> tuple[Model, ...]:

@@ -20,6 +20,7 @@ from batchbanana.models import Model, Prices, Registry, State, Tier
 FILE_KEYS = ("models", "factors", "pixels")  # `pixels` only holds tables that entries point to
 ENTRY_KEYS = (
     *("id", "name", "aliases", "ratios", "pixels", "sizes", "omit_size", "references", "price", "prices"),
+    "reference_price",
     *("factors", "tokens", "output", "state", "note", "successor"),
 )
 ANY = "any"
@@ -131,7 +132,7 @@ def _entry(section: Section, registry: Registry, factors: Mapping[Tier, Fraction
     base = registry.known(id_.text) or Model(id=id_.text, name=id_.text, factors=registry.factors)
     pixels = {**base.pixels, **(drawn := _pixels(section))}
     references, omit_size = section.whole("references", MOST_IMAGES, least=0), section.flag("omit_size")
-    prices = _prices(section, base.prices)
+    prices, reference_price = _prices(section, base.prices), section.money("reference_price")
     # A price that is the user's own is for the call, unless they say what it is for.
     counted = {size: count for size, count in base.tokens.items() if prices.at(size) == base.prices.at(size)}
     return replace(
@@ -146,6 +147,9 @@ def _entry(section: Section, registry: Registry, factors: Mapping[Tier, Fraction
         omit_size=base.omit_size if omit_size is None else omit_size,
         references=base.references if references is None else references,
         prices=prices,
+        reference_price=reference_price
+        if reference_price is not None
+        else base.reference_price * (prices == base.prices),
         factors={**base.factors, **factors, **_factors(section)},
         tokens={**counted, **by_size(section, "tokens", Section.whole)},
         output=_output(section) or base.output,

@@ -106,12 +106,15 @@ class Section:
         self.fault(key, f"`{key}` must be true or false, not {kind(node)}")
         return None
 
-    def money(self, key: str) -> int | None:
-        """Give US dollars as micro-dollars, exactly as they are written."""
+    def money(self, key: str, *, least: int = 0) -> int | None:
+        """Give US dollars as micro-dollars, exactly as they are written; not less than so many of these."""
         node = self.scalar(key)
         if node is None:
             return None
         amount = _micro_dollars(node.text)
+        if amount is not None and amount < least:
+            self.fault(key, f"`{key}` must be more than nothing, not {kind(node)}: raise it, or leave it out")
+            return None
         if amount is None:
             message = "must be US dollars such as 25.00, without a sign and with at most six decimals"
             self.fault(key, f"`{key}` {message}, not {kind(node)}")

@@ -73,7 +73,7 @@ def read_answer(document: object, images: int) -> Answer:
         verdict=verdict,
         note=refusal,
         billed=_billed(usage, refused=verdict is REFUSED),
-        charge=Charge(image_tokens=_image_tokens(usage), micro_usd=_dollars(get(usage, "cost"))),
+        charge=Charge(image_tokens=_image_tokens(usage), micro_usd=_cost(usage)),
         model_version=one_line(last_text(get(root, "model") for root in roots), NAME_LIMIT) or None,
         problem=problem_in([*roots[-ERRORS:], *choices[-ERRORS:]]),
     )
@@ -111,6 +111,15 @@ def _billed(usage: Mapping[str, object], *, refused: bool) -> Billed:
 
 def _image_tokens(usage: Mapping[str, object]) -> int | None:
     return _told(usage, "completionTokensDetails", "outputTokensDetails", within="imageTokens")
+
+
+def _cost(usage: Mapping[str, object]) -> int | None:
+    """Read what a call cost: with a key of the user's own at the vendor, both the relay and the vendor charge."""
+    told = _dollars(get(usage, "cost"))
+    if get(usage, "isByok") is not True:
+        return told
+    upstream = _dollars(get(get(usage, "costDetails"), "upstreamInferenceCost"))
+    return None if upstream is None else upstream + (told or 0)
 
 
 def _dollars(value: object) -> int | None:

@@ -18,6 +18,8 @@ LONGEST_HINT = 86_400.0  # seconds; no limit of these services lasts longer than
 SIGNATURE_WORDS = 8
 
 DURATION = re.compile(r"(\d{1,12}(?:\.\d{0,12})?)(ms|s|m|h)")
+RETRY_IN = re.compile(r"\b(?:retry|try again) (?:in|after) ((?:\d{1,12}(?:\.\d{0,12})?(?:ms|s|m|h))+)", re.IGNORECASE)
+SHORTEST_PART = 1 / 40  # of the pause that a rule knows; a shorter hint is not meant for it
 SECONDS_IN = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 NUMBER = re.compile(r"\d{1,15}(?:\.\d{0,15})?")
 HTTP_DATE = re.compile(r"\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
@@ -73,7 +75,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
 
 def failure_of(status: int, headers: Mapping[str, str], problem: Problem) -> Failure:
     """Apply the rules to a problem that came with an HTTP status."""
-    hint = longest_hint(headers, problem.delay)
+    hint = longest_hint(headers, problem.delay if problem.delay is not None else _delay_in(problem.message))
     rule = _rule(status, problem.facts, hint)
     words = re.sub(r"\d+", "#", problem.message).split()[:SIGNATURE_WORDS]
     return Failure(
@@ -81,7 +83,7 @@ def failure_of(status: int, headers: Mapping[str, str], problem: Problem) -> Fai
         message=_sentence(rule, status, problem),
         billed=rule.billed,
         status=status,
-        hint=rule.hint if hint is None else hint,
+        hint=rule.hint if hint is None or (rule.hint and hint < SHORTEST_PART * rule.hint) else hint,
         signature=one_line(" ".join([str(status), *words]), 100),
     )
 
@@ -210,6 +212,12 @@ def longest_hint(headers: Mapping[str, str], delay: float | None) -> float | Non
     hints.append(None if milliseconds is None else milliseconds / 1000)
     known = [hint for hint in hints if hint is not None]
     return min(max(known), LONGEST_HINT) if known else None
+
+
+def _delay_in(message: str) -> float | None:
+    """Read a pause that is told in words only, as where a relay hands on the message and not the details."""
+    found = RETRY_IN.search(message)
+    return duration(found[1]) if found else None
 
 
 def duration(value: object) -> float | None:

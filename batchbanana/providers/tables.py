@@ -83,7 +83,7 @@ class Rule:
         delay_over: the row fits only when the server asked for a longer pause, in seconds.
         words: how the failure's sentence begins.
         remedy: how it ends; empty when there is nothing to do.
-        hint: seconds to wait when the server does not say.
+        hint: seconds to wait when the server does not say, or asks for a small part of that.
     """
 
     statuses: Container[int]
@@ -99,10 +99,14 @@ class Rule:
 BAD_KEY = r"API_KEY_(INVALID|EXPIRED|SERVICE_BLOCKED)|API key.{0,20}(expired|not valid|invalid|not found)"
 NO_MONEY = (
     r"spending cap|credits are depleted|insufficient_(user_)?quota|insufficient[ _](balance|credits?)\b|"
+    r"billing_not_active|billing_hard_limit_reached|余额不足|额度已用尽|"
     r"quota is not enough|\bbudget_exceeded\b|: budget has been exceeded"
 )
 NO_QUOTA = r"^quota: .* = 0$|^message: .*\bquota\b.{0,200}(?<!remaining )\blimit: 0(?![.\d]| remaining)"
-DAY = r"^quota: .*PerDay|^message: .*\bper-day\b"
+DAY = (
+    r"^quota: .*PerDay|^message: .*(\bper[ _-](model[ _-]per[ _-])?day\b|per_model_per_day|requests_per_day|"
+    r"\bdaily ([a-z]+ )?(quota|limit)\b)"
+)
 WRONG_PATH = r"\b(models|v1(alpha|beta)?)/v1(alpha|beta)?/"  # a version where none belongs: the base URL brought it
 NO_MODEL = (
     r"model_not_found|no available channel|无可用渠道|\bno endpoints found for |\binvalid model name\b|"
@@ -219,7 +223,7 @@ RULES = (
     Rule(
         statuses={429},
         says=NO_QUOTA,
-        kind=FailureKind.FATAL,
+        kind=FailureKind.MODEL_GONE,  # of this model: another may have one
         words="The account has no quota or credit left",
         remedy=CHECK_BILLING,
     ),

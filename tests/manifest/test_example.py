@@ -86,8 +86,8 @@ def test_a_task_carries_its_references_ladder_and_variables(tmp_path: Path, load
     assert task.variables == (("product", "mug"), ("surface", "marble"))
     assert [reference.mime for reference in task.references] == ["image/png", "image/jpeg"]
     assert [(rung.resolution, rung.timeout, rung.price) for rung in task.rungs] == [
-        ("4K", 360, 240_000),
-        ("2K", 300, 134_000),
+        ("4K", 360, 240_000 + 2 * 1_100),
+        ("2K", 300, 134_000 + 2 * 1_100),
     ]
     assert task.name.startswith("hero/mug-marble_1x1_4K_1_")
 

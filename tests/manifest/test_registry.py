@@ -67,6 +67,7 @@ models:
     omit_size: true
     references: 0
     prices: {512: 0.000001, 8K: 1}
+    reference_price: 0.002
     factors: {batch: 0.25}
     tokens: {8K: 9000}
     output: image/png
@@ -85,6 +86,7 @@ models:
         omit_size=True,
         references=0,
         prices=Prices(by_size={"512": 1, "8K": 1_000_000}),
+        reference_price=2_000,
         factors={Tier.FLEX: Fraction(2, 5), Tier.BATCH: Fraction(1, 4)},
         tokens={"8K": 9000},
         output="image/png",
@@ -94,6 +96,7 @@ models:
     )
     assert (model.price("8K", Tier.FLEX), model.price("8K", Tier.BATCH)) == (400_000, 250_000)
     assert model.price("512", Tier.BATCH) == 1, "rounded up"
+    assert model.price("8K", references=3) == 1_006_000
     missing = set(ENTRY_KEYS) - {line.strip(" -").split(":")[0] for line in text.splitlines()}
     assert missing == {"price"}, "a key was added that this test does not know"
 
@@ -262,3 +265,15 @@ def test_what_the_readme_shows_of_a_relay_means_what_its_comments_say(load_manif
     matrix = load_manifest(f"{shown}model: relay-banana\nratio: 16:9\nresolution: 2K\n{JOB}")
     assert [task.rungs[0].price for task in matrix] == [50_000]
     assert (matrix.registry.find("gemini-3-pro-image").references, matrix.warnings) == (6, ())
+
+
+def test_images_sent_along_are_in_a_list_price_and_not_in_a_price_of_ones_own(tmp_path: Path) -> None:
+    assert builtin().find("gemini-3-pro-image").price("1K", references=14) == 134_000 + 14 * 1_100
+    own = registry(tmp_path, "- {id: gemini-3-pro-image, price: 0.05}\n").find("gemini-3-pro-image")
+    assert own.price("1K", references=14) == 50_000
+    charged = builtin().charging(Prices(flat=40_000)).find("gemini-3-pro-image")
+    assert (charged.price("1K", references=14), charged.sending("1K", 14)) == (40_000, 0)
+
+
+def test_a_relay_that_knows_no_tiers_is_reckoned_at_the_whole_price() -> None:
+    assert builtin().charging(Prices(), has_tiers=False).find("gemini-3-pro-image").price("1K", Tier.FLEX) == 134_000

@@ -85,6 +85,14 @@ def test_a_rolling_spend_limit_waits_ten_minutes_unless_the_server_says_how_long
     assert classify(429, {}, body).hint == 600
     assert classify(429, {"retry-after": "400"}, body) == classify(429, {"retry-after-ms": "400000"}, body)
     assert classify(429, {"retry-after": "400"}, body).hint == 400
+    assert classify(429, {"retry-after": "0"}, body).hint == 600, "none of that window's answers means at once"
+
+
+def test_a_pause_that_is_told_in_words_only_is_kept_where_nothing_else_says_it() -> None:
+    body = relay("", "Too many requests. Please retry in 1m12.5s.")
+    assert classify(429, {}, body).hint == 72.5
+    assert classify(503, {}, relay("", "Overloaded, try again after 20s")).hint == 20
+    assert classify(429, {}, relay("", "Please retry in a while")).hint is None
 
 
 @pytest.mark.parametrize(

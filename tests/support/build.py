@@ -9,7 +9,7 @@ def rung(resolution: str = "1K", *, timeout: float = 180.0, stall: float = 30.0,
 
 def task(number: int = 1, *, rungs: tuple[Rung, ...] = (rung(),), model: str = "gemini-3-pro-image") -> Task:
     return Task(
-        key=f"{number:032x}",
+        key=f"{number:016x}" * 2,
         job="hero",
         model=model,
         prompt=f"mug {number}",

@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 class _Jumping(selectors.DefaultSelector):
     """Never waits: moves the loop's clock on by what it would have waited."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         super().__init__()
-        self.now = 1000.0
+        self.now = now
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -30,8 +30,8 @@ class _Jumping(selectors.DefaultSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """The loop; drives anyio, timeouts and aiolimiter alike. No threads may be used on it."""
 
-    def __init__(self) -> None:
-        self._jumping = _Jumping()
+    def __init__(self, now: float = 1000.0) -> None:
+        self._jumping = _Jumping(now)
         super().__init__(self._jumping)
 
     def time(self) -> float:

@@ -1,0 +1,423 @@
+"""A whole run without a process, a socket or real time, which can be killed at any moment and run again.
+
+Runner, limits, ledger, spool, shelf and recovery are the real ones, on real files. Only the engine is a stand-in, since
+it is the one seam to the outside: here it speaks to a service that is a function and that keeps its own bill.
+"""
+
+import asyncio
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+from PIL import Image
+
+from batchbanana.allowances import build_limits
+from batchbanana.engines.links import Fetcher
+from batchbanana.errors import Exit
+from batchbanana.feed import Feed, Plan, Selection, Work
+from batchbanana.images import Inspector
+from batchbanana.ledger import Caps, Ledger, Money, Store
+from batchbanana.manifest import LimitSettings
+from batchbanana.policy import Stop
+from batchbanana.recovery import recover
+from batchbanana.runner import Runner
+from batchbanana.shelf import Shelf
+from batchbanana.spool import Files, Part, Spool
+from batchbanana.task import (
+    Attempt,
+    Billed,
+    Charge,
+    Delivery,
+    Failure,
+    FailureKind,
+    Outcome,
+    StoredImage,
+    Task,
+)
+from batchbanana.transport import Downloads, Guard
+from tests.support.clock import VirtualLoop
+
+Result = TypeVar("Result")
+EPOCH = 1_800_000_000.0  # unix seconds at virtual zero
+FOREVER = 40 * 3600.0  # virtual seconds after which a run that should have ended is a hang
+
+
+class PowerError(Exception):
+    """The program is dead: nothing that it still tries reaches the disk."""
+
+
+class Power:
+    """Whether the program is alive."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        self._left = steps
+        self.is_on = True
+
+    def check(self) -> None:
+        """Come before each step that lasts: a file operation, or a commit."""
+        if self._left is not None:
+            self._left -= 1
+            self.is_on = self.is_on and self._left >= 0
+        if not self.is_on:
+            raise PowerError
+
+
+class MortalFiles(Files):
+    """The real disk, which hears nothing more from a dead program."""
+
+    def __init__(self, power: Power) -> None:
+        self._power = power
+
+    def create(self, path: Path, size: int) -> BinaryIO:
+        self._power.check()
+        return super().create(path, size)
+
+    def sync(self, handle: BinaryIO, size: int) -> None:
+        self._power.check()
+        handle.truncate(size)  # a kill loses nothing of what the system has: syncing would only take time
+
+    def sync_folder(self, path: Path) -> None:
+        self._power.check()
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._power.check()
+        super().rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._power.check()
+        super().link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._power.check()
+        super().unlink(path)
+
+
+class InlineLedger(Ledger):
+    """The real ledger without its thread: each operation is a commit of its own."""
+
+    def __init__(self, job: Path, store: Store, power: Power) -> None:
+        super().__init__(job, store)
+        self._power = power
+
+    async def __aenter__(self) -> "InlineLedger":
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._power.is_on:
+            self._finish()
+        elif self._metadata._handle is not None:
+            self._metadata._handle.close()
+        self._store.close()
+
+    async def do(self, operation: Callable[[Store], Result]) -> Result:
+        self._power.check()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._commit([(operation, future)])
+        return await future
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the service does with one request.
+
+    Attributes:
+        kind: None for an image.
+        seconds: after which the answer is there; one that comes after the deadline is never seen.
+        is_billed: whether it costs money, which the client may or may not be told.
+        cost: micro-dollars that the answer tells; None for none.
+    """
+
+    kind: FailureKind | None = None
+    seconds: float = 10.0
+    is_billed: bool = True
+    hint: float | None = None
+    cost: int | None = None
+
+
+@dataclass(kw_only=True)
+class Service:
+    """Answers, and keeps its own books.
+
+    Attributes:
+        answer: gives the reply to the n-th request, counted from 0.
+        arrivals: when each came, in virtual seconds, with the task's key.
+        bill: micro-dollars of all that it charges.
+        whole: keys of tasks whose whole image a client has received.
+    """
+
+    answer: Callable[[int], Reply]
+    arrivals: list[tuple[float, str]] = field(default_factory=list)
+    bill: int = 0
+    whole: set[str] = field(default_factory=set)
+    again: list[str] = field(default_factory=list)  # asked for although a whole image had been received
+
+    def arrive(self, attempt: Attempt) -> Reply:
+        reply = self.answer(len(self.arrivals))
+        self.arrivals.append((anyio.current_time(), attempt.task.key))
+        if attempt.task.key in self.whole:
+            self.again.append(attempt.task.key)
+        if reply.is_billed:
+            self.bill += (attempt.rung.price or 0) if reply.cost is None else reply.cost
+        return reply
+
+
+class StageWorker:
+    """An engine's worker that speaks to the service."""
+
+    def __init__(self, service: Service, spool: Spool, connecting: Callable[[], float]) -> None:
+        self._service = service
+        self._spool = spool
+        self._connecting = connecting
+        self._part: Part | None = None
+        self.holds = False
+
+    async def prepare(self, attempt: Attempt) -> Failure | None:
+        self._part = self._spool.part(attempt.id, 0)
+        return None
+
+    async def abandon(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            part.discard()
+
+    async def carry_out(self, attempt: Attempt, departs: Callable[[], None]) -> Delivery | Failure:
+        assert self._part is not None
+        self.holds = False
+        try:
+            await anyio.sleep(self._connecting())
+            departs()
+            reply = self._service.arrive(attempt)
+            await anyio.sleep(min(reply.seconds, attempt.rung.timeout))
+            if reply.seconds > attempt.rung.timeout:
+                return Failure(kind=FailureKind.TIMEOUT, message="no answer in time", billed=Billed.UNKNOWN)
+            if reply.kind is not None:
+                return _failure(reply)
+            return self._delivery(attempt, self._part, reply)
+        finally:
+            await self.abandon()
+
+    def _delivery(self, attempt: Attempt, part: Part, reply: Reply) -> Delivery:
+        data = picture(attempt.id)
+        part.write(data)
+        path, sha256 = part.keep(0)
+        self.holds = True
+        self._service.whole.add(attempt.task.key)
+        inspector = Inspector()
+        inspector.feed(data)
+        image = StoredImage(path=path, size=len(data), sha256=sha256, picture=inspector.result())
+        charge = Charge(micro_usd=reply.cost)
+        billed = Billed.YES if reply.is_billed else Billed.NO
+        return Delivery(image=image, extras=(), model_version=None, billed=billed, charge=charge, seconds=reply.seconds)
+
+    async def settled(self) -> None:
+        """There are no notes here."""
+
+    async def close(self) -> None:
+        """There is no lane here."""
+
+
+def _failure(reply: Reply) -> Failure:
+    assert reply.kind is not None
+    silent = reply.kind is FailureKind.TIMEOUT
+    billed = Billed.UNKNOWN if silent else Billed.YES if reply.is_billed else Billed.NO
+    charge = Charge(micro_usd=reply.cost)
+    return Failure(kind=reply.kind, message="as scripted", billed=billed, hint=reply.hint, charge=charge)
+
+
+@cache
+def _plain() -> bytes:
+    held = BytesIO()
+    Image.new("RGB", (1024, 1024), "yellow").save(held, "PNG")
+    return held.getvalue()
+
+
+def picture(number: int) -> bytes:
+    """Make a whole PNG of 1024 x 1024 that is unlike any other."""
+    text = b"tEXt" + f"Comment\0attempt {number}".encode()
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    return _plain()[:-12] + chunk + _plain()[-12:]
+
+
+@dataclass(kw_only=True)
+class Log:
+    """Where a run speaks to people."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def ended(self, work: Work, outcome: Outcome, reason: str) -> None:
+        self.lines.append(f"{outcome} {work.task.name} {reason}")
+
+    def failed(self, work: Work, failure: Failure, wait: float | None) -> None:
+        self.lines.append(f"{failure.kind} {work.task.name} {wait}")
+
+    def stopping(self, stop: Stop) -> None:
+        self.lines.append(stop.reason)
+
+    def warn(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run ended that was not killed."""
+
+    stopped: Stop | None
+    trouble: Stop | None
+    counts: dict[str, int]
+    money: Money
+    log: list[str]
+
+
+class Stage:
+    """One job directory and the service; runs follow one another on one clock."""
+
+    def __init__(
+        self,
+        folder: Path,
+        service: Service,
+        tasks: Sequence[Task],
+        *,
+        limits: LimitSettings,
+        caps: Caps,
+        connecting: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.folder = folder
+        self.service = service
+        self.tasks = tasks
+        self.limits = limits
+        self.caps = caps
+        self.connecting = connecting
+        self.now = 1000.0
+
+    def run(
+        self, *, kill_after: float | None = None, kill_at: int | None = None, stop_after: float | None = None
+    ) -> Ended | None:
+        """Run once; None when it was killed.
+
+        Args:
+            kill_after: so many virtual seconds after its start.
+            kill_at: before the step that lasts with this number, counted from 0.
+            stop_after: seconds after which the run is told to stop.
+        """
+        power = Power(kill_at)
+        with _threadless():
+            loop = VirtualLoop(self.now)
+            try:
+                with _wall(loop):
+                    return loop.run_until_complete(self._until_dead(power, kill_after, stop_after))
+            finally:
+                self.now = loop.time()
+                loop.close()
+
+    def _connect(self) -> float:
+        return self.connecting()
+
+    async def _until_dead(self, power: Power, kill_after: float | None, stop_after: float | None) -> Ended | None:
+        ended: list[Ended] = []
+
+        async def work(scope: anyio.CancelScope) -> None:
+            try:
+                ended.append(await self._work(power, stop_after))
+            except Exception:
+                if power.is_on:
+                    raise
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, group.cancel_scope)
+            await anyio.sleep(FOREVER if kill_after is None else kill_after)
+            power.is_on = kill_after is None  # from now on nothing that a dead program does counts
+            group.cancel_scope.cancel()
+        if not power.is_on:
+            return None
+        assert ended, "the run never ended"
+        return ended[0]
+
+    async def _work(self, power: Power, stop_after: float | None) -> Ended:
+        spool = Spool(self.folder, MortalFiles(power))
+        (self.folder / ".batchbanana").mkdir(exist_ok=True)
+        store = Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)
+        store.execute("PRAGMA synchronous = OFF")  # the kills here are of a program, which loses nothing by that
+        spool.open()
+        store.start_run(("0" * 64, "job.yaml", ""))
+        log = Log()
+        async with InlineLedger(self.folder, store, power) as ledger:
+            shelf = Shelf(spool, ledger)
+            await recover(ledger, spool, shelf, Fetcher(Downloads(Guard("http://127.0.0.1:9")), spool))
+            feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
+            runner = Runner(
+                feed=feed,
+                engine=StageEngine(self.service, spool, self._connect),
+                limits=await build_limits(self.limits, ledger, (), is_patient=False),
+                ledger=ledger,
+                shelf=shelf,
+                watcher=log,
+                next_attempt=await ledger.do(lambda store: store.next_attempt()),
+                models=len({task.model for task in self.tasks}),
+                is_same_model=lambda one, other: one == other,
+                chance=lambda: 0.5,
+            )
+            async with anyio.create_task_group() as group:
+                if stop_after is not None:
+                    group.start_soon(_stop, runner, stop_after)
+                await runner.run(self.limits.concurrency)
+                group.cancel_scope.cancel()
+            await feed.count_rest()
+            counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
+            counts["pending"] = feed.tally.count(None)
+            return Ended(
+                stopped=runner.stopped, trouble=runner.trouble, counts=counts, money=ledger.money, log=log.lines
+            )
+
+
+class StageEngine:
+    """Makes workers that speak to the service."""
+
+    def __init__(self, service: Service, spool: Spool, connecting: Callable[[], float]) -> None:
+        self._make = partial(StageWorker, service, spool, connecting)
+
+    def worker(self) -> StageWorker:
+        return self._make()
+
+
+async def _stop(runner: Runner, after: float) -> None:
+    await anyio.sleep(after)
+    runner.stop(Stop(exit_code=Exit.PAUSED, reason="the time is up"))
+
+
+@contextmanager
+def _threadless() -> Iterator[None]:
+    """Carry out on the loop what would be done in threads, since a virtual clock cannot wait for them."""
+
+    async def inline(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await checkpoint()
+        return function(*args)
+
+    true = to_thread.run_sync
+    to_thread.run_sync = inline  # type: ignore[assignment]  # what it takes and gives is the same
+    try:
+        yield
+    finally:
+        to_thread.run_sync = true
+
+
+@contextmanager
+def _wall(loop: VirtualLoop) -> Iterator[None]:
+    """Let the time of day follow the virtual clock."""
+    true = time.time
+    time.time = lambda: EPOCH + loop.time()
+    try:
+        yield
+    finally:
+        time.time = true
