@@ -1,21 +1,32 @@
 """Runs the scenarios that are named, or all, and prints a table for each."""
 
+import argparse
 import sys
 
-from benchmarks import formats, latency, memory, stalls
+from benchmarks import formats, latency, limits, memory, stalls
 
 SCENARIOS = {"latency": latency.main, "memory": memory.main, "formats": formats.main, "stalls": stalls.main}
 
 
 def main() -> int:
-    """Give 0, or 2 when there is no such scenario."""
-    names = sys.argv[1:] or list(SCENARIOS)
-    if unknown := sorted(set(names) - SCENARIOS.keys()):
-        sys.stderr.write(f"There is no scenario {unknown[0]!r}; choose from {', '.join(SCENARIOS)}\n")
-        return 2
-    for name in names:
-        SCENARIOS[name]()
-    return 0
+    """Give 0, or 1 when a bound of `limits` is broken; an unknown name is argparse's exit 2."""
+    names = [*SCENARIOS, "limits"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(names)}; all when left out")
+    parser.add_argument("--only", action="append", choices=list(limits.SCENARIOS), help="of `limits`; may be repeated")
+    options = parser.parse_args()
+    chosen = options.names or (["limits"] if options.only else names)
+    if unknown := sorted(set(chosen) - set(names)):
+        parser.error(f"there is no scenario {unknown[0]!r}; choose from {', '.join(names)}")
+    if options.only and "limits" not in chosen:
+        parser.error("--only chooses among the scenarios of `limits`; name that too")
+    holds = True
+    for name in chosen:
+        if name == "limits":
+            holds = limits.main(options.only or ())
+        else:
+            SCENARIOS[name]()
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":
