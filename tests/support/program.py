@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tests.support import forking
+
 KEY = "canary-key-5b1f0c-7d2e9a4b8c6f1e3d5a7b9c0d"  # long enough to be cut in the middle when somebody quotes it
 SHOWN = 12  # characters of the key that betray it
 PATIENCE = 60.0  # seconds after which a run that should have ended is a hang
@@ -125,19 +127,28 @@ def assert_no_key(folder: Path) -> None:
 
 def command(*arguments: str, cwd: Path | None = None, **more: str) -> Ended:
     """Run a command to its end; a hang is a failure."""
-    done = subprocess.run(
+    # What is said to the interpreter itself needs one that starts.
+    is_forked = forking.IS_POSSIBLE and not any(name.startswith("PYTHON") for name in more)
+    run = forking.run if is_forked else _run_afresh
+    done = run(list(arguments), env=environment(**more), cwd=cwd, timeout=PATIENCE)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert KEY[:SHOWN] not in done.stdout + done.stderr
+    return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def _run_afresh(
+    arguments: list[str], *, env: Mapping[str, str], cwd: Path | None, timeout: float
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-m", "batchbanana", *arguments],
-        env=environment(**more),
+        env=env,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=timeout,
         check=False,
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert KEY[:SHOWN] not in done.stdout + done.stderr
-    return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
 def environment(**more: str) -> dict[str, str]:
