@@ -118,9 +118,10 @@ def test_4k_that_never_answers_falls_back_to_2k_and_says_so(tmp_path: Path) -> N
 def test_a_degraded_image_can_be_asked_for_again_and_the_old_one_is_kept_aside(tmp_path: Path) -> None:
     script = {"faults": [{"when": {"resolution": "4K", "first": 2}, "then": {"hang": "before"}}]}
     with in_thread(script) as sandbox:
-        job = Job(tmp_path, sandbox.url, manifest(1, **{**QUICK, "resolution": "4K", "timeouts": {"4K": 2}}))
+        job = Job(tmp_path, sandbox.url, manifest(1, resolution="4K", timeouts={"4K": 0.5}))
         assert job.run().code == 4
         assert job.run().json["attempts"] == 0
+        job.write(manifest(1, resolution="4K"))
         ended = job.run("--upgrade")
         assert (ended.code, ended.json["done"], ended.json["degraded"]) == (0, 1, 0), ended.err
         job.check()
@@ -146,9 +147,10 @@ def test_an_image_that_is_worse_than_the_one_there_is_kept_aside(tmp_path: Path)
         {"when": {"resolution": "4K"}, "then": {"ratio": "16:9"}},
     ]
     with in_thread({"faults": faults}) as sandbox:
-        job = Job(tmp_path, sandbox.url, manifest(1, **{**QUICK, "resolution": "4K", "timeouts": {"4K": 2}}))
+        job = Job(tmp_path, sandbox.url, manifest(1, resolution="4K", timeouts={"4K": 0.5}))
         job.run()
         before = job.records
+        job.write(manifest(1, resolution="4K"))
         ended = job.run("--retry", "degraded")
         assert (ended.code, ended.json["degraded"], ended.json["mismatch"]) == (4, 1, 0)
         assert job.records == before

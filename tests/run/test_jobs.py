@@ -41,10 +41,15 @@ def test_the_names_of_products_are_those_the_template_says(tmp_path: Path) -> No
 
 
 def test_several_manifests_run_one_after_another_and_the_worst_code_is_told(tmp_path: Path) -> None:
-    names = [str(ROOT / "jobs" / name) for name in ("posters.csv", "demo.yaml")]
+    (tmp_path / "odd.yaml").write_text(
+        "sandbox: {faults: [{when: {}, then: {ratio: '16:9'}}]}\njobs: [{prompt: a mug, ratio: 1:1}]\n"
+    )
+    (tmp_path / "even.yaml").write_text("jobs: [{prompt: a cup}]\n")
+    names = [str(ROOT / "jobs/posters.csv"), "odd.yaml", "even.yaml"]
     ended = command("run", *names, "--sandbox", "--json", cwd=tmp_path)
     assert ended.code == 4
-    assert [json.loads(line)["name"] for line in ended.out.splitlines()] == ["posters", "demo"]
+    told = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(one["name"], one["exit_code"]) for one in told] == [("posters", 0), ("odd", 4), ("even", 0)]
 
 
 def test_plan_tells_size_price_time_and_what_is_made(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import signal
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, manifest, until
+from tests.support.program import PATIENCE, Job, manifest, until
+from tests.support.web import picture, reply, showing, web
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -22,7 +25,7 @@ def test_one_signal_lets_what_is_in_flight_finish(tmp_path: Path, number: int, c
             assert sandbox.bill()["requests"] == 4
             assert len(job.records) == 4
             job.check()
-            assert job.run().json["done"] == 20
+            assert job.run("--concurrency", "16").json["done"] == 20
             assert sandbox.bill()["billed"] == 20
 
 
@@ -54,16 +57,23 @@ def test_a_run_that_waits_for_nothing_but_a_pause_stops_at_once(tmp_path: Path) 
 
 
 def test_a_second_run_on_the_same_directory_is_turned_away(tmp_path: Path) -> None:
-    with in_thread({"latency": 8.0}) as sandbox:
-        job = Job(tmp_path, sandbox.url, manifest(2))
+    opened = threading.Event()
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        opened.wait(PATIENCE)
+        reply(handler, showing(picture()))
+
+    with web(respond) as relay:
+        job = Job(tmp_path, relay.url, manifest(2))
         with job.started() as process:
-            until(lambda: sandbox.bill()["requests"] >= 2)
+            until(lambda: relay.count("POST") == 2)
             second = job.run()
             assert second.code == 11
             assert "Another run works in" in second.err
+            opened.set()
             process.communicate(timeout=30)
             assert process.returncode == 0
-            assert sandbox.bill()["billed"] == 2
+            assert relay.count("POST") == len(job.records) == 2
 
 
 def test_a_server_that_nobody_runs_is_waited_for_and_the_task_is_not_failed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Small web servers for tests, of the standard library, which share nothing with the sandbox."""
 
+import base64
 import io
 import json
 import ssl
@@ -120,3 +121,9 @@ def pointing(url: str, **more: object) -> bytes:
     """Give a native answer whose text points to an image."""
     parts = [{"text": f"Here it is: ![image]({url})"}]
     return json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}], **more}).encode()
+
+
+def showing(data: bytes) -> bytes:
+    """Give a native answer that holds an image."""
+    parts = [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}]
+    return json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}).encode()
