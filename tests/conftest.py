@@ -2,8 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import forking
 
 # No deadline an example: a busy machine is no fault of the code. A run on all examples is asked for by its profile.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -14,3 +18,9 @@ for hangup in (signal.SIGINT, signal.SIGHUP):
         signal.signal(hangup, signal.SIG_DFL if hangup is signal.SIGHUP else signal.default_int_handler)
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    yield
+    forking.end()

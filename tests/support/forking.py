@@ -5,7 +5,7 @@ afresh; what it does not have is half a second of imports, of which the suite wo
 """
 
 import array
-import atexit
+import contextlib
 import gc
 import json
 import os
@@ -86,12 +86,21 @@ _asking = threading.Lock()
 
 def _ask_for_one(descriptors: list[int]) -> None:
     with _asking:
-        _parent().sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+        _parent()[0].sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+
+
+def end() -> None:
+    """End the process that forks, if there is one: it writes down which lines its imports have run."""
+    if _parent.cache_info().currsize:
+        control, process = _parent()
+        control.close()
+        process.wait()
+        _parent.cache_clear()
 
 
 @cache
-def _parent() -> socket.socket:
-    """Start the process that forks; it ends with us."""
+def _parent() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """Start the process that forks; it ends by itself when we are gone."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
@@ -102,13 +111,7 @@ def _parent() -> socket.socket:
             pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[2],
         )
-
-    def end() -> None:
-        ours.close()
-        process.wait()
-
-    atexit.register(end)
-    return ours
+    return ours, process
 
 
 def _serve(control: socket.socket) -> None:
@@ -122,8 +125,9 @@ def _serve(control: socket.socket) -> None:
                 selector.unregister(key.fd)
                 os.close(key.fd)
                 pid, asker = running.pop(key.fd)
-                asker.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                asker.close()
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with asker, contextlib.suppress(BrokenPipeError):  # who had waited too long has left
+                    asker.sendall(b"%d\n" % code)
                 continue
             byte, descriptors, _, _ = socket.recv_fds(control, 1, 3)
             if not byte:

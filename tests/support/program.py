@@ -129,16 +129,17 @@ def command(*arguments: str, cwd: Path | None = None, **more: str) -> Ended:
     """Run a command to its end; a hang is a failure."""
     # What is said to the interpreter itself needs one that starts.
     is_forked = forking.IS_POSSIBLE and not any(name.startswith("PYTHON") for name in more)
-    run = forking.run if is_forked else _run_afresh
+    run = forking.run if is_forked else afresh
     done = run(list(arguments), env=environment(**more), cwd=cwd, timeout=PATIENCE)
     assert "Traceback" not in done.stderr, done.stderr
     assert KEY[:SHOWN] not in done.stdout + done.stderr
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-def _run_afresh(
+def afresh(
     arguments: list[str], *, env: Mapping[str, str], cwd: Path | None, timeout: float
 ) -> "subprocess.CompletedProcess[str]":
+    """Run a command in an interpreter that starts for it."""
     return subprocess.run(
         [sys.executable, "-m", "batchbanana", *arguments],
         env=env,
