@@ -210,9 +210,12 @@ class StageWorker:
     def _delivery(self, attempt: Attempt, part: Part, reply: Reply) -> Delivery:
         data = picture(attempt.id)
         part.write(data)
-        path, sha256 = part.keep(0)
-        self.holds = True
-        self._service.whole.add(attempt.task.key)
+        try:
+            path, sha256 = part.keep(0)
+        finally:
+            self.holds = part.is_ready
+            if self.holds:  # even if the program dies before it knows
+                self._service.whole.add(attempt.task.key)
         inspector = Inspector()
         inspector.feed(data)
         image = StoredImage(path=path, size=len(data), sha256=sha256, picture=inspector.result())
