@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from anyio import to_thread
@@ -18,10 +17,12 @@ from batchbanana.limits import (
     Limits,
     Window,
     since_new_day,
+    wall_clock,
 )
 from batchbanana.manifest import LimitSettings
-from batchbanana.transport import CONNECT_TIMEOUT
+from batchbanana.transport import LONGEST_CONNECT
 
+SETTING_OUT = LONGEST_CONNECT + 5.0  # seconds from an attempt's row to its departure at most; references are read first
 SLACK = 60.0  # seconds beyond a window; what is too old is dropped when it is filled
 
 
@@ -38,11 +39,11 @@ async def build_limits(settings: LimitSettings, ledger: Ledger, beside: Sequence
     spend = settings.spend_per_10_minutes
     day = settings.requests_per_day
     now = time.time()
-    gone = since_new_day(_wall())
+    gone = since_new_day(wall_clock())
     reach = max(
         [SECONDS[window.name] for window in windows] + [MONEY_SECONDS] * bool(spend) + [gone] * bool(day), default=0
     )
-    days = [Day(REQUESTS_PER_DAY, day, _wall)] if day else []
+    days = [Day(REQUESTS_PER_DAY, day, wall_clock)] if day else []
     starts: list[Start] = []
     if reach:
         since = now - reach - SLACK
@@ -58,16 +59,11 @@ async def build_limits(settings: LimitSettings, ledger: Ledger, beside: Sequence
 
 
 def _age(start: Start, now: float) -> float:
-    """Give the seconds since a request departed, at the least: its row is older, as it may have had to connect first.
+    """Give the seconds since a request departed, at the least; a clock that was set back makes none of the future.
 
-    A clock that was set back does not make it one of the future.
+    Of one that was in flight when its run died only the row is known, after which it may have had to connect.
     """
-    latest = start.sent + CONNECT_TIMEOUT
-    return max(0.0, now - (latest if start.ended is None else min(start.ended, latest)))
-
-
-def _wall() -> datetime:
-    return datetime.now(UTC)
+    return max(0.0, now - start.sent - (0.0 if start.is_exact else SETTING_OUT))
 
 
 def _starts_beside(folders: Sequence[Path], since: float) -> list[Start]:

@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 
+from batchbanana.errors import UsageError
 from batchbanana.manifest import Job, LimitSettings
 from batchbanana.matrix import Matrix, ladder
+from batchbanana.record import usd
 from batchbanana.task import Rung
 
 # Seconds an image takes, as seen in the field: about 10 at 1K, 20 at 2K, 30 to 60 at 4K.
@@ -69,6 +71,29 @@ def dearest(matrix: Matrix) -> int:
     """Give the micro-dollars of the dearest image that a plan may ask for; 0 when no price is known."""
     found = (rung.price or 0 for job in matrix.manifest.jobs for rungs in _ladders(job) for rung in rungs)
     return max(found, default=0)
+
+
+def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
+    """Refuse a money limit that cannot be kept.
+
+    Raises:
+        UsageError: there is a limit, and the price of some image is unknown or above what may be spent at once.
+    """
+    names = ("max_cost", "spend_per_10_minutes", "max_possibly_billed")
+    given = [name for name in names if getattr(limits, name) is not None]
+    if not given:
+        return
+    if unknown := unpriced(matrix):
+        raise UsageError(
+            f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
+            f"set `provider.price`, give the model a price under `models:` or in a file for --models, "
+            f"or leave out {' and '.join(given)}"
+        )
+    spend, most = limits.spend_per_10_minutes, dearest(matrix)
+    if spend is not None and spend < most:
+        raise UsageError(
+            f"spend_per_10_minutes is ${usd(spend):.2f}, but one image of this plan may cost ${usd(most):.3f}; raise it"
+        )
 
 
 def _ladders(job: Job) -> Iterator[tuple[Rung, ...]]:

@@ -186,13 +186,12 @@ class Feed:
         """How many wait to be handed out again."""
         return len(self._waiting)
 
-    def finish(self, work: Work, outcome: Outcome | None) -> None:
-        """Say that work has ended, with an outcome or, None, still pending."""
+    def finish(self, work: Work, outcome: Outcome | None, *, is_left: bool = False) -> None:
+        """Say that work has ended, with an outcome or, None, still pending; `is_left` if it was to go on."""
         self._active -= 1
         if outcome is not None:
             self.tally.change(work.known.outcome, outcome)
-        else:
-            self._let_go += 1
+        self._let_go += outcome is None or is_left
         if not self._active:
             self._wake()
 

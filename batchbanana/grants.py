@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import anyio
 
@@ -10,7 +9,7 @@ from batchbanana.engines import Worker
 from batchbanana.errors import Exit
 from batchbanana.feed import Work
 from batchbanana.ledger import Grant, Ledger, Sending
-from batchbanana.limits import Closed, Exhausted, Leave, Limits
+from batchbanana.limits import Closed, Exhausted, Leave, Limits, NotNow, wall_clock
 from batchbanana.policy import Stop
 from batchbanana.record import Errand, usd
 from batchbanana.task import Attempt, Failure, Rung
@@ -78,7 +77,7 @@ class Grants:
         """
         while (grant := self._room(price)) is not Grant.GRANTED and not self._is_closed:
             if not self._in_flight and not self._leaving:
-                self._stop(Stop(exit_code=Exit.MONEY, reason=self._out_of_money(grant, price)))
+                self._stop(Stop(exit_code=Exit.MONEY, reason=self._out_of_money(grant, price), is_own=True))
                 break
             await self._settled.wait()
         return grant is Grant.GRANTED
@@ -90,21 +89,30 @@ class Grants:
             return (
                 f"The money cap is reached: ${taken:.2f} of max_cost ${usd(caps.max_cost or 0):.2f} is taken, "
                 f"and one more could cost ${usd(money.at_worst(price, caps.unpriced)) - taken:.3f}; "
-                "raise max_cost to go on"
+                f"raise max_cost to go on{_dearer(money.dearest)}"
             )
         return (
             f"{money.possible_count} attempts may have been billed, as no answer says otherwise, up to "
-            f"${usd(money.possible):.2f} of max_possibly_billed ${usd(caps.max_possibly_billed or 0):.2f}; "
+            f"${usd(self._ledger.possible):.2f} of max_possibly_billed ${usd(caps.max_possibly_billed or 0):.2f}; "
             "compare with the provider's invoice, then raise max_possibly_billed (--max-possibly-billed) to go on"
         )
 
-    async def attempt(self, work: Work, rung: Rung, worker: Worker) -> Granted | Failure | None:
-        """Wait for the limits with money promised, make room, write the attempt down; None: it is not to be sent."""
+    async def attempt(
+        self, work: Work, rung: Rung, worker: Worker, *, can_wait_elsewhere: bool = False
+    ) -> Granted | Failure | None:
+        """Wait for the limits with money promised, make room, write the attempt down; None: not now, or never.
+
+        Args:
+            work: what for.
+            rung: of the task's ladder.
+            worker: who will carry it out.
+            can_wait_elsewhere: whether to give up instead of waiting for what concerns its model alone.
+        """
         price = rung.price or 0
         self._promised += price
         self._leaving += 1
         try:
-            leave = await self._leave(work, price)
+            leave = await self._leave(work, price, can_wait_elsewhere=can_wait_elsewhere)
             if leave is None:
                 return None
             attempt = Attempt(id=self._next, task=work.task, rung=rung)
@@ -119,15 +127,16 @@ class Grants:
             self._leaving -= 1
             self._tell()
 
-    async def _leave(self, work: Work, price: int) -> Leave | None:
-        """Wait for the limits; None when this run sends no more."""
+    async def _leave(self, work: Work, price: int, *, can_wait_elsewhere: bool) -> Leave | None:
+        """Wait for the limits; None when it is not to be sent now."""
+        worst = self._ledger.money.dear(price)
         try:
-            return await self._limits.leave(work.task.model, price)
-        except Closed:
+            return await self._limits.leave(work.task.model, worst, can_wait_elsewhere=can_wait_elsewhere)
+        except (Closed, NotNow):
             return None
         except Exhausted as full:
-            pause = Stop(exit_code=Exit.PAUSED, reason=f"{full.limit} is used up", resume_in=full.wait)
-            self._stop(pause.dated(datetime.now(UTC)))
+            pause = Stop(exit_code=Exit.PAUSED, reason=f"{full.limit} is used up", resume_in=full.wait, is_own=True)
+            self._stop(pause.dated(wall_clock()))
             return None
 
     def _room(self, price: int) -> Grant:
@@ -157,3 +166,8 @@ class Grants:
     def _tell(self) -> None:
         self._settled.set()
         self._settled = anyio.Event()
+
+
+def _dearer(thousandths: int) -> str:
+    """Say that an answer has told a cost far above its price, since all that is to come is reckoned at that."""
+    return f" (an answer told {thousandths / 1000:.3g} times its price)" if thousandths > 1500 else ""

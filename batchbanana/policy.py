@@ -69,11 +69,17 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """The run ends; the task stays pending. `resume_in` is in seconds, None when only a person can help."""
+    """The run ends; the task stays pending.
+
+    Attributes:
+        resume_in: seconds, None when only a person can help.
+        is_own: whether it concerns this job alone, so that others of the same command may still go on.
+    """
 
     exit_code: Exit
     reason: str
     resume_in: float | None = None
+    is_own: bool = False
 
     def dated(self, now: datetime) -> "Stop":
         """Give it with the moment to come back in its reason, if there is one; `now` has a zone."""
@@ -172,7 +178,7 @@ def decide(failure: Failure, after: History, *, others_pass: bool) -> Decision: 
         case FailureKind.INVALID | FailureKind.INTERNAL | FailureKind.REFERENCE | FailureKind.DOWNLOAD:
             return GiveUp(outcome=Outcome.FAILED, reason=failure.message)
         case FailureKind.DAY_QUOTA:
-            return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint)
+            return Stop(exit_code=Exit.PAUSED, reason=failure.message, resume_in=failure.hint, is_own=True)
         case FailureKind.MODEL_GONE:
             return SetModelAside(reason=failure.message)
         case FailureKind.FATAL:

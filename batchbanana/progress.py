@@ -4,23 +4,21 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Never, TextIO, cast
 
 from tqdm import tqdm
 
 from batchbanana.feed import Work
 from batchbanana.ledger import Money
+from batchbanana.limits import Pause
 from batchbanana.policy import Stop
 from batchbanana.record import span, usd
 from batchbanana.recovery import Recovered
-from batchbanana.task import Failure, FailureKind, Outcome
+from batchbanana.task import Failure, Outcome
 
 EVERY = 60.0  # seconds between lines where there is no terminal; and one at each per cent
 SHORTEST = 1.0  # seconds between lines all the same: a small job has its per cents quickly
-LONG_WAIT = 5.0  # seconds; a shorter wait is not worth a line
-
-ALL_WAIT = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, FailureKind.NOT_SENT, FailureKind.DAY_QUOTA}
 
 
 class _Ears:
@@ -44,13 +42,26 @@ class _Ears:
         return getattr(self._stream, name)
 
 
+class Told:
+    """Which pauses a person has been told of: each once, and again when it comes again."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def new(self, pauses: Sequence[Pause]) -> list[Pause]:
+        """Give those that nobody was told of yet."""
+        before = self._told
+        self._told = {(pause.model, pause.why) for pause in pauses}
+        return [pause for pause in pauses if (pause.model, pause.why) not in before]
+
+
 class Silent:
     """Says only what a person must know."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = cast("TextIO", _Ears(stream or sys.stderr))
 
-    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pauses: Callable[[], Sequence[Pause]]) -> None:
         """Nothing to say."""
 
     def skipped(self, count: int) -> None:
@@ -99,17 +110,17 @@ class Lines(Silent):
         self._clock = clock
         self._total = 0
         self._spent: Callable[[], Money] = Money
-        self._pause: Callable[[], str] = str
+        self._pauses: Callable[[], Sequence[Pause]] = tuple
         self._ends: Counter[str] = Counter()
         self._began = self._last = clock()
         self._percent = 0
-        self._paused = ""  # what all wait for
+        self._told = Told()
 
-    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pauses: Callable[[], Sequence[Pause]]) -> None:
         """Remember what the whole is."""
         self._total = total
         self._spent = spent
-        self._pause = pause
+        self._pauses = pauses
         self._began = self._last = self._clock()
 
     def skipped(self, count: int) -> None:
@@ -119,7 +130,6 @@ class Lines(Silent):
     def ended(self, work: Work, outcome: Outcome, reason: str) -> None:
         """Count, and speak when it is time; what failed is said at once."""
         self._ends[outcome] += 1
-        self._paused = ""
         if not outcome.has_image:
             self.say(f"{outcome}: {work.task.name}: {reason}")
         now = self._clock()
@@ -129,19 +139,20 @@ class Lines(Silent):
             self.say(self.line(now))
 
     def failed(self, work: Work, failure: Failure, wait: float | None) -> None:
-        """Say why all wait, once a pause; what concerns one task is in the ledger."""
-        if failure.kind in ALL_WAIT and wait is not None and wait >= LONG_WAIT:
-            if not self._paused:
-                self.say(f"waiting {span(wait)}: {failure.message}")
-            self._paused = failure.message
+        """Say why others wait too, once a pause; what concerns one task is in the ledger."""
+        self._say_pauses()
 
     def tick(self) -> None:
         """Speak once a minute even if nothing ends."""
+        self._say_pauses()
         now = self._clock()
         if now - self._last >= EVERY:
             self._last = now
-            why = self._paused or self._pause()
-            self.say(self.line(now) + (f"; waiting: {why}" if why else ""))
+            self.say(self.line(now))
+
+    def _say_pauses(self) -> None:
+        for pause in self._told.new(self._pauses()):
+            self.say(f"waiting: {pause}")
 
     def line(self, now: float) -> str:
         """Say how far it is."""
@@ -151,7 +162,10 @@ class Lines(Silent):
         others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._ends.items()) if outcome != "done")
         spent = usd(self._spent().settled)
         line = f"{ended} of {self._total} in this run, {60 * ended / seconds:.0f} a minute, ${spent:.2f}"
-        return f"{line}, about {left / 60:.0f} min left" + (f"; {others}" if others else "")
+        pauses = self._pauses()
+        # Nobody knows how long it takes while something waits.
+        ahead = "".join(f"; waiting: {pause}" for pause in pauses) or f", about {left / 60:.0f} min left"
+        return line + (f"; {others}" if others else "") + ahead
 
 
 class Bar(Silent):
@@ -161,14 +175,15 @@ class Bar(Silent):
         super().__init__(stream)
         self._bar: tqdm[Never] | None = None
         self._spent: Callable[[], Money] = Money
-        self._pause: Callable[[], str] = str
+        self._pauses: Callable[[], Sequence[Pause]] = tuple
         self._ends: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
+        self._told = Told()
 
-    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
+    def begin(self, total: int, spent: Callable[[], Money], pauses: Callable[[], Sequence[Pause]]) -> None:
         """Draw it."""
         self._spent = spent
-        self._pause = pause
+        self._pauses = pauses
         self._bar = tqdm(total=total, unit="image", file=self._stream, dynamic_ncols=True, smoothing=0.1)
 
     def skipped(self, count: int) -> None:
@@ -189,13 +204,19 @@ class Bar(Silent):
     def failed(self, work: Work, failure: Failure, wait: float | None) -> None:
         """Show what holds things up."""
         self._retries[failure.kind] += 1
+        self._say_pauses()
         if self._bar is not None:
             self._bar.set_postfix_str(self._tail())
 
     def tick(self) -> None:
-        """Show what all wait for."""
+        """Say what is waited for."""
+        self._say_pauses()
         if self._bar is not None:
             self._bar.set_postfix_str(self._tail())
+
+    def _say_pauses(self) -> None:
+        for pause in self._told.new(self._pauses()):
+            self.say(f"waiting: {pause}")
 
     def say(self, text: str) -> None:
         """Print above the bar."""
@@ -214,5 +235,5 @@ class Bar(Silent):
         parts = [f"${usd(self._spent().settled):.2f}"]
         parts += [f"{count} {outcome}" for outcome, count in sorted(self._ends.items()) if outcome != "done"]
         parts += [f"{count} {kind} again" for kind, count in sorted(self._retries.items())]
-        parts += [f"waiting: {why}"] if (why := self._pause()) else []
+        parts += [f"waiting {span(max(pause.seconds for pause in pauses))}"] if (pauses := self._pauses()) else []
         return ", ".join(parts)

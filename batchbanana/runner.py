@@ -8,19 +8,19 @@ import random
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from batchbanana.engines import Engine, Worker
 from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
 from batchbanana.grants import Granted, Grants
 from batchbanana.ledger import Known, Ledger
-from batchbanana.limits import OUTAGE_LIMIT, Limits, until_quota
+from batchbanana.limits import OUTAGE_LIMIT, Limits, Pause, until_quota, wall_clock
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -109,6 +109,7 @@ class Runner:
         self._conflicts = 0
         self._scope = anyio.CancelScope()
         self.stopped: Stop | None = None
+        self.paused: tuple[Pause, ...] = ()  # what requests waited for when the run was stopped
         self.trouble: Stop | None = None  # ends the run with this code, but lets it finish first
 
     @property
@@ -127,6 +128,7 @@ class Runner:
         """Send nothing more; the first reason counts."""
         if self.stopped is None:
             self.stopped = stop
+            self.paused = tuple(self._limits.pauses())
             self._watcher.stopping(stop)
         self._feed.close()
         self._limits.close()
@@ -157,21 +159,24 @@ class Runner:
         if (end := verdict(work.history)) is not None:
             await self._conclude(work, end)
             return
-        if self._models > 1 and self._feed.parked < MOST_PARKED and (hold := self._limits.hold(work.task.model)):
-            self._feed.again(work, hold)  # a model that does not answer must not keep the workers from the others
+        # A model that has to wait must not keep the workers from the others.
+        can_park = self._models > 1 and self._feed.parked < MOST_PARKED
+        if can_park and (hold := self._limits.hold(work.task.model)):
+            self._feed.again(work, hold)
+            await checkpoint()  # thousands may be parked one after the other
             return
         rung = rung_of(work.task.rungs, work.history)
         if not await self._grants.money(rung.price or 0):
             self._feed.finish(work, None)
             return
-        granted = await self._grants.attempt(work, rung, worker)
+        granted = await self._grants.attempt(work, rung, worker, can_wait_elsewhere=can_park)
         if isinstance(granted, Granted):
             await self._carry_out(work, granted, worker)
         elif granted is not None:
             self._postpone(work, granted)
         elif self.stopped is not None:
             self._feed.finish(work, None)
-        else:  # what was left of the money went to others meanwhile
+        else:  # what was left of the money went to others meanwhile, or the model has to wait
             self._feed.again(work, 0.0)
 
     def _postpone(self, work: Work, failure: Failure) -> None:
@@ -196,16 +201,16 @@ class Runner:
                 )
             with anyio.CancelScope(shield=True):  # what is paid for is written down, whoever is in a hurry
                 if isinstance(result, Delivery):
-                    await self._put(work, attempt, result)
+                    await self._put(work, granted, result)
                 elif isinstance(result, Held):
                     self._hold(work, result)
                 else:
-                    await self._follow(work, attempt, result)
+                    await self._follow(work, granted, result)
                     await worker.settled()
         except anyio.get_cancelled_exc_class():
             if not worker.holds:
                 with anyio.CancelScope(shield=True):
-                    await self._ledger.settle(settlement(attempt, INTERRUPTED, "lost"))
+                    await self._ledger.settle(settlement(attempt, INTERRUPTED, "lost", granted.leave.departed))
             raise
         finally:
             self._grants.back(granted, cost)
@@ -231,15 +236,15 @@ class Runner:
                 return Held(reason=message)
             return Failure(kind=FailureKind.INTERNAL, message=message, billed=Billed.UNKNOWN, signature=signature)
 
-    async def _put(self, work: Work, attempt: Attempt, delivery: Delivery) -> None:
+    async def _put(self, work: Work, granted: Granted, delivery: Delivery) -> None:
         """Bring an image to its place."""
         self._images += 1
         self._streaks.observe(None)
-        told = delivery.model_version
+        attempt, told = granted.attempt, delivery.model_version
         if told is not None and not self._is_same_model(attempt.task.model, told):
             self._warn_once(f"{attempt.task.model} was asked for; the server says that {told} answers")
         try:
-            placed = await self._shelf.put(parcel(work, attempt, delivery))
+            placed = await self._shelf.put(parcel(work, attempt, delivery, granted.leave.departed))
         except ConflictError as conflict:
             self._feed.finish(work, None)
             self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
@@ -254,28 +259,29 @@ class Runner:
         known = Known(
             outcome=placed.outcome, file=placed.file, size=placed.size, differed=differed(work, placed.outcome)
         )
-        if not differs_for_good(work.task.on_mismatch, placed.outcome, known.differed) and self.stopped is None:
+        is_good = differs_for_good(work.task.on_mismatch, placed.outcome, known.differed)
+        if not is_good and self.stopped is None:
             self._feed.improve(work, known)
             return
-        self._feed.finish(work, placed.outcome)
+        self._feed.finish(work, placed.outcome, is_left=not is_good)
         self._watcher.ended(work, placed.outcome, placed.note)
 
-    async def _follow(self, work: Work, attempt: Attempt, failure: Failure) -> None:
+    async def _follow(self, work: Work, granted: Granted, failure: Failure) -> None:
         """Do what the policy says of a failure."""
-        task = attempt.task
+        attempt, task = granted.attempt, granted.attempt.task
         first = self._images if work.passed is None and failure.kind is FailureKind.SERVER_ERROR else work.passed
         history = remember(work.history, failure.kind, len(task.rungs))
         work = after_attempt(work, history=history, passed=first)
         decision = decide(failure, history, others_pass=first is not None and self._images > first)
         end = ending(work, attempt, decision) if isinstance(decision, GiveUp) else None
-        await self._ledger.settle(settlement(attempt, failure, failure.kind, end))
+        await self._ledger.settle(settlement(attempt, failure, failure.kind, granted.leave.departed, end))
         self._act(work, failure, decision)
         if (streak := self._streaks.observe(failure)) is not None:
             self.stop(streak)
         if self._limits.outage > OUTAGE_LIMIT:
             reason = f"No answer for {span(self._limits.outage)} ({failure.message})"
             pause = Stop(exit_code=Exit.PAUSED, reason=reason, resume_in=OUTAGE_REST)
-            self.stop(pause.dated(datetime.now(UTC)))
+            self.stop(pause.dated(wall_clock()))
 
     def _act(self, work: Work, failure: Failure, decision: GiveUp | Retry | Stop | SetModelAside) -> None:
         match decision:
@@ -284,11 +290,11 @@ class Runner:
             case Retry(floor=floor, spread=spread, gate=gate):
                 wait = floor + spread * self._chance()
                 if gate:
-                    self._limits.gate(work.task.model, wait)
+                    self._limits.gate(work.task.model, wait, failure.message, is_guess=failure.hint is None)
                 self._watcher.failed(work, failure, wait)
                 self._feed.again(work, 0.0 if gate else wait)
             case SetModelAside(reason=reason):
-                self._set_aside(work, Stop(exit_code=Exit.PERSON, reason=reason))
+                self._without_model(work, Stop(exit_code=Exit.PERSON, reason=reason, is_own=True))
             case Stop(resume_in=None) if failure.kind is not FailureKind.DAY_QUOTA:
                 self._feed.finish(work, None)
                 self.stop(decision)
@@ -297,25 +303,28 @@ class Runner:
 
     def _pause(self, work: Work, failure: Failure, decision: Stop) -> None:
         """Wait for a quota, or set its model aside for this run: quotas are a model's own."""
-        now = datetime.now(UTC)
+        now = wall_clock()
         is_day = failure.kind is FailureKind.DAY_QUOTA
         stop = replace(decision, resume_in=until_quota(now, decision.resume_in)) if is_day else decision
         if self._waits_for_quota and stop.resume_in is not None:
-            self._limits.rest(work.task.model, stop.resume_in)
+            self._limits.rest(work.task.model, stop.resume_in, failure.message)
             self._watcher.failed(work, failure, stop.resume_in)
             self._feed.again(work, 0.0)
-        elif self._models > 1:
-            self._set_aside(work, stop.dated(now))
         else:
-            self._feed.finish(work, None)
-            self.stop(stop.dated(now))
+            self._without_model(work, stop.dated(now))
 
-    def _set_aside(self, work: Work, trouble: Stop) -> None:
-        """Send nothing more for a model in this run; its tasks stay pending, and the others go on."""
+    def _without_model(self, work: Work, trouble: Stop) -> None:
+        """Send nothing more for a model in this run; its tasks stay pending, and the others, if any, go on."""
+        if self._models == 1:
+            self._feed.finish(work, None)
+            self.stop(trouble)
+            return
         if work.task.model not in self._aside:
             self._aside.add(work.task.model)
-            others = f"{work.task.model} stays pending, the other models go on: " if self._models > 1 else ""
-            self._warn_once(f"{others}{trouble.reason}")
+            self._limits.set_aside(work.task.model)
+            reason = f"{work.task.model} stays pending, the other models go on: {trouble.reason}"
+            trouble = replace(trouble, reason=reason)
+            self._warn_once(reason)
             self._note(trouble)
         self._feed.finish(work, None)
 

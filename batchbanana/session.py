@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,14 +20,14 @@ from batchbanana.deadline import Deadline
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import BatchError, DiskError, Exit, UsageError
-from batchbanana.estimate import dearest, estimate, unpriced
+from batchbanana.estimate import dearest, estimate
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Caps, Ledger, Money, Store, explained
+from batchbanana.ledger import PAUSE, Caps, Ledger, Money, Store, explained
+from batchbanana.limits import Limits, Pause
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.policy import Stop
-from batchbanana.record import usd
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
 from batchbanana.service import provider
@@ -39,14 +41,15 @@ from batchbanana.transport import Endpoint, Lanes
 COUNT_LIMIT = 5.0  # seconds; within a service manager's patience after a drain
 TICK = 5.0  # seconds between chances to say something
 REHEARSAL = "rehearsal"  # in the ledger: whether the job is a rehearsal in the sandbox
+RESUMED = {Exit.PAUSED, Exit.MONEY, Exit.INTERRUPTED, Exit.TERMINATED}  # where running again goes on
 POSSIBLY_BILLED_FLOOR = 5_000_000  # micro-dollars; the default bound is the larger of this and 2 % of the plan
 
 
 class Console(Watcher, Protocol):
     """Where a run speaks to people."""
 
-    def begin(self, total: int, spent: Callable[[], Money], pause: Callable[[], str]) -> None:
-        """The run begins; `total` cells are planned, and `pause` says what all wait for, if they do."""
+    def begin(self, total: int, spent: Callable[[], Money], pauses: Callable[[], Sequence[Pause]]) -> None:
+        """The run begins; `total` cells are planned, and `pauses` says what requests wait for."""
         ...
 
     def recovered(self, found: Recovered) -> None:
@@ -85,29 +88,6 @@ class Order:
     deadline: Deadline | None = None
     waits_for_quota: bool = False
     beside: tuple[Path, ...] = ()
-
-
-def check_prices(matrix: Matrix, limits: LimitSettings) -> None:
-    """Refuse a money limit that cannot be kept.
-
-    Raises:
-        UsageError: there is a limit, and the price of some image is unknown or above what may be spent at once.
-    """
-    names = ("max_cost", "spend_per_10_minutes", "max_possibly_billed")
-    given = [name for name in names if getattr(limits, name) is not None]
-    if not given:
-        return
-    if unknown := unpriced(matrix):
-        raise UsageError(
-            f"No price is known for {', '.join(unknown)}, so a money limit cannot be kept; "
-            f"set `provider.price`, give the model a price under `models:` or in a file for --models, "
-            f"or leave out {' and '.join(given)}"
-        )
-    spend, most = limits.spend_per_10_minutes, dearest(matrix)
-    if spend is not None and spend < most:
-        raise UsageError(
-            f"spend_per_10_minutes is ${usd(spend):.2f}, but one image of this plan may cost ${usd(most):.3f}; raise it"
-        )
 
 
 async def run(order: Order, console: Console) -> Summary:
@@ -233,10 +213,11 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         console.warn(runner.trouble.reason)
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
-    console.begin(order.matrix.cells, lambda: ledger.money, limits.pause)
+    console.begin(order.matrix.cells, lambda: ledger.money, limits.pauses)
     async with anyio.create_task_group() as group:
         if order.deadline is not None:
             group.start_soon(order.deadline.keep, runner)
+        group.start_soon(_note_pauses, limits, ledger)
         await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
         group.cancel_scope.cancel()
     if plan.damaged:
@@ -247,6 +228,21 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         console.warn(reason)
         runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=reason)
     return runner, feed
+
+
+async def _note_pauses(limits: Limits, ledger: Ledger) -> None:
+    """Leave word of what requests wait for, so that `status` can tell it."""
+    told: tuple[object, ...] = ()
+    while ledger.broken is None:
+        pauses = limits.pauses()
+        words = tuple((pause.model, pause.why) for pause in pauses)
+        if words != told:
+            told = words
+            until = time.time() + min((pause.seconds for pause in pauses), default=0.0)
+            text = json.dumps({"pauses": [str(pause) for pause in pauses], "since": time.time(), "until": until})
+            with contextlib.suppress(BatchError):  # whoever writes next is told of it
+                await ledger.do(partial(Store.note, name=PAUSE, text=text))
+        await anyio.sleep(TICK)
 
 
 def _without(selection: Selection, held: frozenset[str]) -> Selection:
@@ -295,10 +291,19 @@ def _written(job: JobDirectory, summary: Summary, console: Console) -> Summary:
     return summary
 
 
-def _told(end: Stop, order: Order) -> str:
-    """Say why a run ended, and what must be said again for the next one to go on with the same."""
-    retry = ",".join(sorted(order.selection.retry)) if end.exit_code in {Exit.PAUSED, Exit.MONEY} else ""
-    return f"{end.reason}; give --retry {retry} again, too" if retry else end.reason
+def _told(end: Stop, order: Order, runner: Runner, feed: Feed) -> str:
+    """Say why a run ended, what it waited for, and what must be said again for the next one to go on with the same."""
+    waits = [f"; it waited ({pause})" for pause in runner.paused if end.resume_in is None and end is runner.stopped]
+    left = [outcome for outcome in sorted(order.selection.retry) if feed.tally.count(outcome)]
+    again = f"; give --retry {','.join(left)} again, too" if left and not feed.is_worked_off else ""
+    return f"{end.reason}{''.join(waits)}{again if end.exit_code in RESUMED else ''}"
+
+
+def _resume_in(end: Stop, runner: Runner) -> float | None:
+    """Say when running again makes sense: as the stop says, or when what it waited for is over."""
+    if end.resume_in is not None or end is not runner.stopped:
+        return end.resume_in
+    return min((pause.seconds for pause in runner.paused), default=None)
 
 
 def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: float, before: int) -> Summary:
@@ -314,9 +319,9 @@ def _summarise(order: Order, runner: Runner, feed: Feed, ledger: Ledger, began: 
         attempts=runner.attempts,
         run_cost_usd=(spent.settled - before) / 1_000_000,
         seconds=round(time.monotonic() - began, 3),
-        stopped=_told(end, order) if end else None,
-        resume_in=end.resume_in if end else None,
+        stopped=_told(end, order, runner, feed) if end else None,
+        resume_in=_resume_in(end, runner) if end else None,
         exit_code=int(exit_code(feed.tally, stopped, runner.trouble)),
         output=os.fspath(order.output),
-        is_cut_short=stopped is not None,
+        is_cut_short=stopped is not None and not stopped.is_own,
     )

@@ -15,8 +15,8 @@ def cost_of(attempt: Attempt, result: Delivery | Failure | Held) -> int | None:
     return attempt.rung.cost(result.charge) if result.billed is Billed.YES else 0
 
 
-def parcel(work: Work, attempt: Attempt, delivery: Delivery) -> Parcel:
-    """Give what the shelf must know to bring an image to its place."""
+def parcel(work: Work, attempt: Attempt, delivery: Delivery, departed: float | None) -> Parcel:
+    """Give what the shelf must know to bring an image to its place; `departed` is in unix seconds."""
     return Parcel(
         attempt=attempt.id,
         errand=Errand.of(attempt.task, attempt.rung),
@@ -25,6 +25,7 @@ def parcel(work: Work, attempt: Attempt, delivery: Delivery) -> Parcel:
         cost=attempt.rung.cost(delivery.charge),
         model_version=delivery.model_version,
         tries=work.tries + 1,
+        departed=departed,
         replaces=work.known.file,
         replaced=work.known.outcome if work.known.file else None,
         differed=work.known.differed,
@@ -37,9 +38,20 @@ def ending(work: Work, attempt: Attempt, end: GiveUp) -> Ending:
     return Ending(key=work.task.key, outcome=end.outcome, attempt=attempt.id, record=record)
 
 
-def settlement(attempt: Attempt, failure: Failure, result: str, end: Ending | None = None) -> Settlement:
-    """Give what the ledger is told of an attempt without an image; `result` is a failure kind or `lost`."""
+def settlement(
+    attempt: Attempt, failure: Failure, result: str, departed: float | None, end: Ending | None = None
+) -> Settlement:
+    """Give what the ledger is told of an attempt without an image.
+
+    Args:
+        attempt: which.
+        failure: how it ended.
+        result: a failure kind, or `lost`.
+        departed: unix seconds at which its bytes left; None if they did not.
+        end: the task's outcome, if this decided it.
+    """
     return Settlement(
+        departed=departed,
         attempt=attempt.id,
         result=str(result),
         billed=failure.billed,

@@ -30,6 +30,7 @@ class Parcel:
         cost: micro-dollars if it was billed; None when the price is unknown.
         tries: attempts that this task has taken, this one included.
         replaces: file of an older image of the same task, and `replaced` its outcome.
+        departed: unix seconds at which its request left, where that is known.
         differed: how many images of this task, this one not included, were not what was asked.
     """
 
@@ -43,6 +44,7 @@ class Parcel:
     replaces: str | None = None
     replaced: Outcome | None = None
     differed: int = 0
+    departed: float | None = None
     note: str = ""
 
 
@@ -133,7 +135,14 @@ class Shelf:
 
     async def _settle(self, parcel: Parcel, ending: Ending, result: str = "image") -> None:
         await self._ledger.settle(
-            Settlement(attempt=parcel.attempt, result=result, billed=parcel.billed, cost=parcel.cost, ending=ending)
+            Settlement(
+                attempt=parcel.attempt,
+                result=result,
+                billed=parcel.billed,
+                cost=parcel.cost,
+                departed=parcel.departed,
+                ending=ending,
+            )
         )
 
     async def _put_aside(self, parcel: Parcel, ending: Ending) -> None:

@@ -1,15 +1,17 @@
 """How a job stands, read from its ledger while a run may be writing it."""
 
 import contextlib
+import json
 import time
 
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Money, Store, images_since
+from batchbanana.ledger import PAUSE, Money, Run, Store, images_since
 from batchbanana.matrix import Matrix
 from batchbanana.summary import counts, money
 from batchbanana.survey import survey
 from batchbanana.task import Outcome
 
+NOTHING: dict[str, object] = {"seconds_left": None, "waiting": [], "resume_in": None}
 RATE_WINDOW = 600.0  # seconds over which images a minute are told
 
 
@@ -46,16 +48,33 @@ def _counts_without_plan(job: JobDirectory, store: Store | None) -> dict[str, in
 def _last_run(job: JobDirectory, store: Store | None, pending: int) -> dict[str, object]:
     last = store.last_run() if store is not None else None
     if store is None or last is None:
-        return {"running": False, "images_per_minute": 0.0, "seconds_left": None, "stopped": None, "exit_code": None}
+        return {"running": False, "images_per_minute": 0.0, "stopped": None, "exit_code": None, **NOTHING}
     running = last.ended is None and job.is_held()
     now = time.time()
     since = max(now - RATE_WINDOW, last.started)
     rate = 60 * images_since(store, since) / max(now - since, 1.0) if running else 0.0
+    pause = _pause(store, last.started, now) if running else []
     died = "it died before its end; run again to go on" if last.ended is None and not running else None
     return {
         "running": running,
         "images_per_minute": round(rate, 1),
-        "seconds_left": round(60 * pending / rate) if rate else None,
+        "seconds_left": round(60 * pending / rate) if rate and not pause else None,
+        "waiting": pause,
         "stopped": last.summary.get("stopped") if last.summary else died,
+        "resume_in": _resume_in(last, now),
         "exit_code": last.summary.get("exit_code") if last.summary else None,
     }
+
+
+def _pause(store: Store, started: float, now: float) -> list[str]:
+    """Tell what the run that is at work waits for; the words of an earlier one are out of date."""
+    noted = json.loads(store.noted(PAUSE) or "{}")
+    return list(noted["pauses"]) if noted and noted["since"] >= started and noted["until"] > now else []
+
+
+def _resume_in(last: Run, now: float) -> float | None:
+    """Give the seconds until running again makes sense, where the last run has said so."""
+    told = last.summary.get("resume_in") if last.summary else None
+    if not isinstance(told, (int, float)) or last.ended is None:
+        return None
+    return max(0.0, round(last.ended + told - now, 1))

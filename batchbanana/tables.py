@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from typing import cast
 
 from batchbanana.manifest import LimitSettings
 from batchbanana.manifest.settings import TIMEOUT, TIMEOUTS
@@ -124,9 +125,13 @@ def status_text(data: dict[str, object]) -> str:
     if data.get("running"):
         left = data["seconds_left"]
         ahead = f", about {span(left)} left" if isinstance(left, int) else ""
-        lines.append(f"a run is at work: {data['images_per_minute']} images a minute{ahead}")
+        pauses = cast("list[str]", data["waiting"])
+        pace = f"{data['images_per_minute']} images a minute"
+        lines.append(f"a run is at work: {'; '.join(f'waiting: {pause}' for pause in pauses) or pace}{ahead}")
     elif data.get("stopped"):
         lines.append(f"the last run stopped: {data['stopped']}")
+    if data.get("unpriced"):
+        lines.append(f"{data['unpriced']} images were bought at an unknown price, which is in none of these sums")
     return "\n".join(lines)
 
 

@@ -292,3 +292,46 @@ def test_a_disk_that_refuses_metadata_is_told_as_a_disk_fault(tmp_path: Path) ->
                 await ledger.settle(image(1))
 
     anyio.run(main)
+
+
+def test_recent_starts_weigh_what_they_cost_or_cost_at_worst_and_those_that_never_left_nothing(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for number in range(1, 7):
+        assert store.begin(sending(number, price=100)) is Grant.GRANTED
+    store.settle(Settlement(attempt=1, result="image", billed=Billed.YES, cost=150, departed=7.0))
+    store.settle(Settlement(attempt=2, result="refused", billed=Billed.NO))
+    store.settle(Settlement(attempt=3, result="timeout", billed=Billed.UNKNOWN))
+    store.settle(Settlement(attempt=4, result="not_sent", billed=Billed.NO))
+    store.settle(Settlement(attempt=5, result="lost", billed=Billed.UNKNOWN))
+    starts = starts_since(store, 1.0)
+    assert [start.price for start in starts] == [150, 0, 150, 150, 150], "the dearest answer was half as much again"
+    assert [start.is_exact for start in starts] == [True, True, True, False, False], "who died may have left later"
+    assert starts[0].sent == 7.0
+    store.close()
+
+
+def test_images_of_an_unknown_price_count_for_a_cap_at_the_dearest_of_the_plan(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.begin(sending(1, price=None))
+    store.settle(Settlement(attempt=1, result="image", billed=Billed.YES))
+    assert store.money.unpriced == 1
+    store.close()
+    store = opened(tmp_path, Caps(max_cost=500, unpriced=300))
+    assert store.money.unpriced == 1
+    assert store.room(200) is Grant.GRANTED
+    assert store.room(201) is Grant.CAP
+    store.close()
+
+
+def test_what_only_waits_to_be_fetched_is_no_silence(tmp_path: Path) -> None:
+    """Attempts of an earlier run that are still open hold an image that is paid for."""
+    store = opened(tmp_path)
+    for number in (1, 2, 3):
+        assert store.begin(sending(number, price=100)) is Grant.GRANTED
+    store.settle(Settlement(attempt=3, result="timeout", billed=Billed.UNKNOWN))
+    store.close()
+    store = opened(tmp_path, Caps(max_possibly_billed=200))
+    assert store.money.reserved == 200
+    assert store.begin(sending(4, price=100)) is Grant.GRANTED
+    assert store.room(100) is Grant.POSSIBLY_BILLED, "from half of it on, what is in flight counts"
+    store.close()

@@ -139,8 +139,8 @@ def test_nobody_leaves_before_the_gate_opens_and_then_they_do_not_stampede() -> 
     async def main() -> None:
         limits = Limits(concurrency=10)
         opens = anyio.current_time() + 55
-        limits.gate(MODEL, 55)
-        limits.gate(MODEL, 5)  # a shorter hint does not shorten a longer one
+        limits.gate(MODEL, 55, "asked to")
+        limits.gate(MODEL, 5, "asked to")  # a shorter hint does not shorten a longer one
         starts = await leave_times(limits, 10)
         assert min(starts) >= opens
         assert most_in_any(starts, 0.05) <= 2
@@ -151,7 +151,7 @@ def test_nobody_leaves_before_the_gate_opens_and_then_they_do_not_stampede() -> 
 def test_closing_frees_everybody_who_waits() -> None:
     async def main() -> None:
         limits = Limits(concurrency=10)
-        limits.gate(MODEL, 10_000)
+        limits.gate(MODEL, 10_000, "asked to")
         async with anyio.create_task_group() as group:
 
             async def wait() -> None:
@@ -420,13 +420,45 @@ def test_money_that_was_not_spent_after_all_is_free_again() -> None:
 def test_a_gate_of_one_model_does_not_hold_back_another() -> None:
     async def main() -> float:
         limits = Limits(concurrency=4)
-        limits.gate("limited", 500)
+        limits.gate("limited", 500, "asked to")
         began = anyio.current_time()
         await limits.leave(MODEL, 0)
         assert limits.hold("limited") == pytest.approx(500, abs=2)
         return anyio.current_time() - began
 
     assert run_virtually(main) < 2
+
+
+def test_what_is_waited_for_can_be_told() -> None:
+    async def main() -> list[str]:
+        wall = Wall()
+        limits = Limits(concurrency=4, windows=rpm(2), wall=wall.unix)
+        for _ in range(2):
+            limits.departs(await limits.leave(MODEL, 0))
+        limits.gate(MODEL, 100, "too many requests")
+        await limits_of_another(limits)
+        return [str(pause) for pause in limits.pauses()]
+
+    async def limits_of_another(limits: Limits) -> None:
+        limits.rest("other", 7200, "no more today")
+        for _ in range(5):
+            limits.observe("other", failed(FailureKind.NOT_SENT), 0.0)
+
+    assert run_virtually(main) == [
+        "requests_per_minute is used up; 60 s more",
+        f"{MODEL}: too many requests; 2 min more",
+        "other: no more today; 2 h 00 min more",
+        "other: it does not answer, or is overloaded; 10 s more",
+    ]
+
+
+def test_nothing_to_wait_for_is_nothing_to_tell() -> None:
+    async def main() -> int:
+        limits = Limits(concurrency=4, windows=rpm(2))
+        await limits.leave(MODEL, 0)
+        return len(limits.pauses())
+
+    assert run_virtually(main) == 0
 
 
 def test_while_one_worker_finds_out_whether_a_model_is_back_no_other_is_spent_on_it() -> None:
@@ -474,7 +506,7 @@ def test_after_an_outage_what_was_said_during_it_no_longer_slows_down() -> None:
 def test_pauses_after_a_gate_are_spaced_even_where_a_rate_is_set() -> None:
     async def main() -> list[float]:
         limits = Limits(concurrency=4, windows=rpm(600))
-        limits.gate(MODEL, 5)
+        limits.gate(MODEL, 5, "asked to")
         return await leave_times(limits, 4)
 
     starts = run_virtually(main)
@@ -485,7 +517,7 @@ def test_a_rest_ends_by_the_wall_clock_though_the_machine_slept() -> None:
     async def main() -> float:
         wall = Wall()
         limits = Limits(concurrency=1, wall=wall.unix)
-        limits.rest(MODEL, 30_000)
+        limits.rest(MODEL, 30_000, "asked to")
         began = anyio.current_time()
         async with anyio.create_task_group() as group:
             group.start_soon(limits.leave, MODEL, 0)
@@ -516,7 +548,7 @@ def test_one_who_is_patient_waits_for_the_day_to_end() -> None:
 def test_a_rest_until_a_quota_is_there_again_is_no_outage() -> None:
     async def main() -> tuple[float, float]:
         limits = Limits(concurrency=1, wall=anyio.current_time)
-        limits.rest(MODEL, 30_000)
+        limits.rest(MODEL, 30_000, "asked to")
         during = limits.outage
         await limits.leave(MODEL, 0)
         return during, limits.outage
@@ -533,7 +565,7 @@ def test_nothing_but_rate_limits_is_an_outage_in_the_end() -> None:
         while limits.outage <= OUTAGE_LIMIT:
             leave = await limits.leave(MODEL, 0)
             limits.observe(MODEL, failed(FailureKind.RATE_LIMITED), 0.0)
-            limits.gate(MODEL, 100)
+            limits.gate(MODEL, 100, "asked to")
             limits.back(leave)
             assert anyio.current_time() - began < 2 * OUTAGE_LIMIT
         return anyio.current_time() - began

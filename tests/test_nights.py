@@ -45,7 +45,7 @@ CAPS = [0, PRICE // 2, PRICE, 3 * PRICE + 1, 8 * PRICE, 20 * PRICE, 60 * PRICE]
 
 def stage(folder: Path, replies: Sequence[Reply], *, tasks: int, limits: LimitSettings, caps: Caps) -> Stage:
     """Set up a service that gives these replies, and then images."""
-    service = Service(answer=lambda number: replies[number] if number < len(replies) else Reply())
+    service = Service(answer=lambda number, _attempt: replies[number] if number < len(replies) else Reply())
     return Stage(folder, service, [task(number) for number in range(1, tasks + 1)], limits=limits, caps=caps)
 
 
@@ -116,7 +116,7 @@ def test_no_minute_ever_holds_more_arrivals_than_told_through_kills_and_slow_con
 
 
 def test_a_hundred_tasks_at_sixty_a_minute_take_a_minute_and_a_restart_buys_no_fresh_one(tmp_path: Path) -> None:
-    limits = LimitSettings(concurrency=32, requests_per_minute=60)
+    limits = LimitSettings(concurrency=64, requests_per_minute=60)
     job = stage(tmp_path, [Reply(seconds=5.0)] * 200, tasks=100, limits=limits, caps=Caps())
     began = job.now
     job.run(kill_after=20)
@@ -124,7 +124,7 @@ def test_a_hundred_tasks_at_sixty_a_minute_take_a_minute_and_a_restart_buys_no_f
     assert ended is not None
     assert ended.counts["done"] == 100
     assert most_in_any(job.service.arrivals, 60.0) == 60
-    assert job.service.arrivals[-1][0] - began < 75
+    assert job.service.arrivals[-1][0] - began < 66
 
 
 def test_an_outage_ends_the_run_in_the_end_with_a_time_to_come_back_and_fails_nothing(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_an_outage_ends_the_run_in_the_end_with_a_time_to_come_back_and_fails_no
     assert len(job.service.arrivals) < 200, "five minutes between probes, in the end"
 
 
-def test_silence_from_all_at_once_is_told_with_its_whole_price(tmp_path: Path) -> None:
+def test_silence_that_comes_bit_by_bit_never_passes_its_limit(tmp_path: Path) -> None:
     job = stage(
         tmp_path,
         [Reply(seconds=10_000.0)] * 500,
@@ -161,30 +161,49 @@ def test_silence_from_all_at_once_is_told_with_its_whole_price(tmp_path: Path) -
     assert f"{ended.money.possible_count} attempts may have been billed" in ended.stopped.reason
 
 
-def test_a_spend_window_holds_by_what_answers_tell_and_frees_what_they_do_not_bill(tmp_path: Path) -> None:
-    limits = LimitSettings(concurrency=1, spend_per_10_minutes=2_000_000)
-    job = stage(tmp_path, [Reply(cost=1_000_000, seconds=1.0)] * 50, tasks=9, limits=limits, caps=Caps())
+def test_a_spend_window_holds_by_what_answers_tell(tmp_path: Path) -> None:
+    """Each costs a dollar where 13 cents were expected; what was under way when the first said so cannot be helped."""
+    limits = LimitSettings(concurrency=4, spend_per_10_minutes=2_100_000)
+    job = stage(tmp_path, [Reply(cost=1_000_000, seconds=1.0)] * 50, tasks=12, limits=limits, caps=Caps())
     assert job.run() is not None
-    assert (
-        most_in_any(job.service.arrivals, 600.0) <= 3
-    )  # the third leaves when 134,000 still fit beside one of 1,000,000
+    moments = [moment for moment, _ in job.service.arrivals]
+    assert most_in_any([(moment, "") for moment in moments[4:]], 600.0) == 2
+    assert moments[4] - moments[3] >= 600
+
+
+def test_a_spend_window_is_not_filled_by_what_is_not_billed(tmp_path: Path) -> None:
     free = [Reply(kind=FailureKind.UNAVAILABLE, is_billed=False, seconds=1.0)] * 7
-    other = stage(
-        tmp_path / "other",
-        free,
-        tasks=3,
-        limits=LimitSettings(concurrency=1, spend_per_10_minutes=500_000),
-        caps=Caps(),
-    )
-    (tmp_path / "other").mkdir()
-    began = other.now
-    assert other.run() is not None
-    assert other.now - began < 300
+    limits = LimitSettings(concurrency=1, spend_per_10_minutes=500_000)
+    job = stage(tmp_path, free, tasks=3, limits=limits, caps=Caps())
+    began = job.now
+    assert job.run() is not None
+    assert job.now - began < 300
+
+
+def test_what_a_kill_hides_of_an_images_cost_is_taken_at_the_dearest_that_was_told(tmp_path: Path) -> None:
+    adopted = 0
+    for step in range(15, 40):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        replies = [Reply(cost=2 * PRICE)] * 2
+        job = stage(folder, replies, tasks=2, limits=LimitSettings(concurrency=1), caps=Caps())
+        job.run(kill_at=step)
+        has_both = len(job.service.whole) == 2
+        ended = job.run()
+        assert ended is not None
+        if has_both:
+            adopted += any("brought home" in record for record in records(folder))
+            assert ended.money.settled == 4 * PRICE, f"killed before step {step}"
+    assert adopted
+
+
+def records(folder: Path) -> list[str]:
+    return (folder / "metadata.jsonl").read_text().splitlines()
 
 
 def test_two_rungs_are_reserved_at_their_own_prices(tmp_path: Path) -> None:
     ladder = (rung("4K", price=240_000, timeout=60), rung("2K", price=PRICE, timeout=60))
-    service = Service(answer=lambda _number: Reply(seconds=10_000.0))
+    service = Service(answer=lambda _number, _attempt: Reply(seconds=10_000.0))
     job = Stage(
         tmp_path, service, [task(1, rungs=ladder)], limits=LimitSettings(concurrency=1), caps=Caps(max_cost=700_000)
     )

@@ -128,7 +128,7 @@ def test_faults_of_the_run_stop_it_and_fail_no_task() -> None:
     assert follow(FailureKind.FATAL, 1) == Stop(exit_code=Exit.PERSON, reason="as it was")
     assert follow(FailureKind.DISK, 1) == Stop(exit_code=Exit.DISK, reason="as it was")
     day = follow(FailureKind.DAY_QUOTA, 1, hint=3600.0)
-    assert day == Stop(exit_code=Exit.PAUSED, reason="as it was", resume_in=3600.0)
+    assert day == Stop(exit_code=Exit.PAUSED, reason="as it was", resume_in=3600.0, is_own=True)
     assert follow(FailureKind.MODEL_GONE, 1) == SetModelAside(reason="as it was")
 
 

@@ -5,8 +5,9 @@ import io
 from batchbanana.errors import Exit
 from batchbanana.feed import Work
 from batchbanana.ledger import Money
+from batchbanana.limits import Pause
 from batchbanana.policy import Stop
-from batchbanana.progress import Bar, Lines
+from batchbanana.progress import Bar, Lines, Told
 from batchbanana.recovery import Recovered
 from batchbanana.task import Failure, FailureKind, Outcome
 from tests.support.build import task
@@ -25,7 +26,7 @@ class Clock:
 def lines(total: int) -> tuple[Lines, io.StringIO, Clock]:
     stream, clock = io.StringIO(), Clock()
     console = Lines(stream, clock)
-    console.begin(total, lambda: Money(settled=1_340_000), str)
+    console.begin(total, lambda: Money(settled=1_340_000), tuple)
     return console, stream, clock
 
 
@@ -56,14 +57,45 @@ def test_what_failed_is_said_at_once_with_its_reason() -> None:
     assert "refused: hero/mug_1: the prompt was blocked" in stream.getvalue()
 
 
-def test_a_pause_that_all_share_is_said_once() -> None:
-    console, stream, _ = lines(10)
-    limited = Failure(kind=FailureKind.RATE_LIMITED, message="too many requests")
+def waiting() -> list[Pause]:
+    return [Pause(model="a-model", why="the quota for the day is used up", seconds=7200)]
+
+
+def test_a_pause_is_said_once_when_it_begins_and_in_every_line_while_it_lasts() -> None:
+    stream, clock = io.StringIO(), Clock()
+    console = Lines(stream, clock)
+    console.begin(10, Money, waiting)
     for _ in range(5):
-        console.failed(WORK, limited, 55.0)
-    console.failed(WORK, Failure(kind=FailureKind.NO_IMAGE, message="nothing came"), 1.0)
-    assert stream.getvalue().count("waiting 55 s: too many requests") == 1
-    assert "nothing came" not in stream.getvalue()
+        console.failed(WORK, Failure(kind=FailureKind.DAY_QUOTA, message="no more today"), 7200.0)
+    console.ended(WORK, Outcome.DONE, "")
+    for _ in range(4):
+        clock.now += 30
+        console.tick()
+    said = stream.getvalue().splitlines()
+    pause = "waiting: a-model: the quota for the day is used up; 2 h 00 min more"
+    assert said.count(pause) == 1
+    told = [line for line in said if "in this run" in line]
+    assert len(told) == 2
+    assert all(line.endswith(pause) and "left" not in line for line in told), "nobody knows how long the rest takes"
+
+
+def test_a_pause_that_comes_again_is_said_again() -> None:
+    told = Told()
+    assert told.new(waiting()) == waiting()
+    assert told.new(waiting()) == []
+    assert told.new([]) == []
+    assert told.new(waiting()) == waiting()
+
+
+def test_a_bar_says_what_it_waits_for_above_itself() -> None:
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.begin(3, Money, waiting)
+    bar.tick()
+    bar.tick()
+    bar.close()
+    assert stream.getvalue().count("the quota for the day is used up") == 1
+    assert "waiting 2 h 00 min" in stream.getvalue()
 
 
 def test_tasks_that_are_not_this_runs_are_not_in_its_total() -> None:
@@ -88,7 +120,7 @@ def test_what_a_dead_run_left_is_told() -> None:
 def test_a_bar_counts_what_is_asked_again_by_kind() -> None:
     stream = io.StringIO()
     bar = Bar(stream)
-    bar.begin(3, lambda: Money(settled=134_000), str)
+    bar.begin(3, lambda: Money(settled=134_000), tuple)
     bar.skipped(1)
     bar.failed(WORK, Failure(kind=FailureKind.TIMEOUT, message="late"), 2.0)
     bar.ended(WORK, Outcome.DEGRADED, "")

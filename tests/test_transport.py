@@ -1,5 +1,7 @@
 """How long an attempt may go on, where requests go, and what is never said."""
 
+import gc
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchbanana.checkup.far import check_clock
 from batchbanana.errors import NeedsPersonError, UsageError
-from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink
+from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink, exchange
 from tests.support.build import rung
 from tests.support.web import dripping, raw, reply, web
 
@@ -213,6 +215,18 @@ def posted(url: str) -> tuple[Answer, bytes]:
             await lane.close()
 
     return anyio.run(main), bytes(came)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_connecting_has_a_time_of_its_own_tls_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever counts a limit's window must know when a request departs at the latest."""
+    monkeypatch.setattr(exchange, "LONGEST_CONNECT", 0.3)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        answer, _ = posted(f"https://127.0.0.1:{mute.getsockname()[1]}")
+        gc.collect()  # the HTTP library drops a socket that is cancelled in its TLS, and does not close it
+    assert (answer.end, answer.problem) == (End.UNSENT, "cannot connect: connecting took too long")
 
 
 @pytest.mark.parametrize("status", [600, 799, 999, 299, 418])

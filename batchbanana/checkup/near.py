@@ -12,13 +12,13 @@ from tempfile import TemporaryFile
 from batchbanana.checkup.check import Check, bad, ok, warn
 from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
-from batchbanana.estimate import too_few_workers, unpriced
+from batchbanana.estimate import check_prices, too_few_workers, unpriced
 from batchbanana.job import NETWORK, JobDirectory, file_system
 from batchbanana.ledger import Money, Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
-from batchbanana.session import REHEARSAL, check_prices
+from batchbanana.session import REHEARSAL
 from batchbanana.survey import Survey
 
 FILES_A_WORKER = 3  # a connection, a spool file, a reference

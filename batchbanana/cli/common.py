@@ -7,11 +7,12 @@ from pathlib import Path
 
 from batchbanana.cli.options import LimitOptions, say
 from batchbanana.errors import UsageError
-from batchbanana.estimate import mean_latency, too_few_workers
+from batchbanana.estimate import estimate, mean_latency, too_few_workers
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Store
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix, load
+from batchbanana.record import usd
 
 
 def load_matrix(path: Path, max_tasks: int, models: Path | None = None) -> Matrix:
@@ -54,9 +55,16 @@ def manifest_of(folder: Path) -> Path:
 
 
 def warn_of_limits(matrix: Matrix, limits: LimitSettings) -> None:
-    """Say so if the workers are too few for the rate that is allowed."""
+    """Say so if the workers are too few for the rate that is allowed, or the money for the plan."""
     if limits.requests_per_minute is not None and (lack := too_few_workers(limits, mean_latency(matrix))) is not None:
         say(f"warning: {lack}")
+    planned = estimate(matrix)
+    if limits.max_cost is not None and limits.max_cost < planned:
+        enough = matrix.cells * limits.max_cost // planned
+        say(
+            f"warning: max_cost ${usd(limits.max_cost):.2f} is enough for about {enough} of {matrix.cells} images, "
+            f"which are listed at ${usd(planned):.2f}"
+        )
 
 
 def warn(matrix: Matrix, base_url: str | None = None) -> None:

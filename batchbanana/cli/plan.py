@@ -12,6 +12,7 @@ from batchbanana import tables
 from batchbanana.cli import options
 from batchbanana.cli.common import load_matrix, read_ledger, warn, warn_of_limits, with_options
 from batchbanana.errors import Exit
+from batchbanana.estimate import check_prices
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
 from batchbanana.survey import survey
@@ -44,6 +45,7 @@ def command(
             continue
         folder = options.folder(matrix.manifest.name, output, len(manifests))
         settings = with_options(matrix.manifest.limits, options.LimitOptions(**limits))
+        check_prices(matrix, settings)
         warn_of_limits(matrix, settings)
         with read_ledger(folder) as store:
             found = survey(matrix, store)

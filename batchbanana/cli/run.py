@@ -20,14 +20,15 @@ from batchbanana.cli import options
 from batchbanana.cli.common import load_matrix, read_ledger, warn, warn_of_limits, with_options
 from batchbanana.deadline import Deadline, after, until
 from batchbanana.errors import Exit, UsageError
-from batchbanana.estimate import estimate
+from batchbanana.estimate import check_prices, estimate
 from batchbanana.feed import Selection
 from batchbanana.manifest import LimitSettings, Manifest
 from batchbanana.matrix import Matrix
 from batchbanana.progress import Bar, Lines, Silent
+from batchbanana.record import usd
 from batchbanana.selection import accepts, outcomes
 from batchbanana.service import endpoint, find_key
-from batchbanana.session import Order, check_prices, run
+from batchbanana.session import Order, run
 from batchbanana.summary import Summary
 from batchbanana.survey import survey
 from batchbanana.transport import Endpoint
@@ -90,6 +91,9 @@ def command(
     for matrix, _ in jobs:
         _check(matrix, settings[matrix], choices)
     served_at = {folder: None if choices.sandbox else _served(matrix, choices) for matrix, folder in jobs}
+    if limits.max_cost is not None and len(jobs) > 1:
+        total = usd(limits.max_cost * len(jobs))
+        options.say(f"--max-cost is for each of these {len(jobs)} jobs: ${total:.2f} in all.")
     for matrix, folder in jobs:
         if not _agreed(matrix, folder, settings[matrix], choices):
             raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
@@ -108,7 +112,7 @@ def command(
             )
             summary = _run_one(order, choices)
         codes.append(summary.exit_code)
-        if summary.is_cut_short and summary.exit_code != Exit.MONEY:  # the money is one job's, all else is everybody's
+        if summary.is_cut_short:
             if left := ", ".join(str(matrix.manifest.path) for matrix, _ in jobs[done:]):
                 options.say(f"Not begun: {left}; run again for them")
             break
@@ -124,8 +128,9 @@ def _jobs(matrices: Sequence[Matrix], output: Path | None) -> list[tuple[Matrix,
 
 
 def _weight(code: int) -> int:
-    """Order exit codes of several manifests: a stop weighs more than failures, and these more than differences."""
-    return {Exit.MADE: 0, Exit.SOME_DIFFER: 1, Exit.SOME_FAILED: 2}.get(Exit(code), 3)
+    """Order exit codes of several manifests: what needs a person most weighs most."""
+    mild = (Exit.MADE, Exit.SOME_DIFFER, Exit.SOME_FAILED, Exit.PAUSED, Exit.MONEY)
+    return mild.index(Exit(code)) if code in mild else len(mild)
 
 
 def _check(matrix: Matrix, limits: LimitSettings, choices: Choices) -> None:

@@ -21,6 +21,7 @@ from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
     ASIDE,
+    PAUSE,
     Caps,
     Complaint,
     Deed,
@@ -28,6 +29,7 @@ from batchbanana.ledger.values import (
     Grant,
     Known,
     Money,
+    Run,
     Sending,
     Settlement,
     Start,
@@ -36,6 +38,7 @@ from batchbanana.ledger.values import (
 
 __all__ = [
     "ASIDE",
+    "PAUSE",
     "Caps",
     "Complaint",
     "Deed",
@@ -44,6 +47,7 @@ __all__ = [
     "Known",
     "Ledger",
     "Money",
+    "Run",
     "Sending",
     "Settlement",
     "Start",
@@ -123,6 +127,11 @@ class Ledger:
     def caps(self) -> Caps:
         """The money limits."""
         return self._store.caps
+
+    @property
+    def possible(self) -> int:
+        """What attempts without an answer may cost, unknown prices taken as high ones; micro-dollars."""
+        return self._store.possible
 
     def room(self, price: int) -> Grant:
         """Say whether one more attempt seems affordable; `begin` has the last word."""

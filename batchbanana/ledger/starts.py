@@ -10,15 +10,16 @@ from batchbanana.ledger.values import Start
 def starts_since(store: Store, moment: float) -> list[Start]:
     """List the requests that were sent after `moment` (unix seconds), the oldest first."""
     query = (
-        "SELECT sent, ended, iif(billed = 'no', 0, coalesce(cost, price, 0)), result IN ('not_sent', 'reference')"
-        " FROM attempts ORDER BY id DESC"
+        "SELECT sent, coalesce(result, 'lost') <> 'lost', billed, cost, coalesce(price, 0),"
+        " result IN ('not_sent', 'reference') FROM attempts ORDER BY id DESC"
     )
     rows: list[Start] = []
-    for sent, ended, price, was_none in store.rows(query):
+    for sent, is_exact, billed, cost, price, was_none in store.rows(query):
         if sent <= moment:
             break
+        worst = store.money.dear(price) if cost is None else cost
         if not was_none:
-            rows.append(Start(sent=sent, ended=ended, price=price))
+            rows.append(Start(sent=sent, is_exact=bool(is_exact), price=0 if billed == "no" else worst))
     return rows[::-1]
 
 

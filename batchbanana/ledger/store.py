@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbanana.errors import DiskError, LedgerError
+from batchbanana.ledger.schema import prepare
 from batchbanana.ledger.values import (
     ASIDE,
     Caps,
@@ -29,33 +30,9 @@ from batchbanana.ledger.values import (
 )
 from batchbanana.task import Billed, Outcome
 
-APPLICATION_ID = 0x62616E61  # "bana"
-VERSION = 1
 STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
 UNKNOWN_PRICE = 250_000  # micro-dollars; about the dearest list price, so that unpriced silence is bounded too
 LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
-
-SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE manifests (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, pid INTEGER NOT NULL, host TEXT NOT NULL,
-    manifest TEXT NOT NULL, summary TEXT);
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key BLOB NOT NULL, resolution TEXT NOT NULL,
-    sent REAL NOT NULL,          -- unix seconds
-    price INTEGER,               -- micro-dollars at worst; NULL when unknown
-    errand TEXT,                 -- only while unsettled: what it takes to finish the image without the manifest
-    ended REAL, result TEXT,     -- NULL while in flight; then image, lost, or a failure kind
-    billed TEXT, cost INTEGER, status INTEGER, message TEXT);
-CREATE INDEX attempts_open ON attempts (id) WHERE result IS NULL;
-CREATE INDEX attempts_failed ON attempts (key, id) WHERE result <> 'image';
-CREATE TABLE outcomes (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, outcome TEXT NOT NULL,
-    attempt INTEGER NOT NULL,    -- the last one that this outcome rests on; a retry counts only what came after
-    file TEXT, size INTEGER, sha256 TEXT,
-    record TEXT NOT NULL);       -- the line of metadata.jsonl, or what a failure is told with
-"""
 
 
 class Store:
@@ -70,6 +47,7 @@ class Store:
         self._db = connection
         self._caps = caps
         self._run = 0
+        self._flying: dict[int, int] = {}  # what this run's open attempts may cost
         self.money = self._count_money()
 
     @classmethod
@@ -79,7 +57,7 @@ class Store:
         try:
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            _prepare(db, path, read_only=read_only)
+            prepare(db, path, read_only=read_only)
             return cls(db, caps)
         except sqlite3.Error as error:
             if is_disk_fault(error):
@@ -139,13 +117,16 @@ class Store:
 
     # Attempts
 
+    @property
+    def possible(self) -> int:
+        """What attempts without an answer may cost, unknown prices taken as high ones; micro-dollars."""
+        return self.money.possible + self.money.possible_unpriced * UNKNOWN_PRICE
+
     def room(self, price: int) -> Grant:
         """Say whether the money limits leave room for one more attempt at `price` micro-dollars."""
         caps, money = self._caps, self.money
-        possible = money.possible + money.possible_unpriced * UNKNOWN_PRICE
-        if caps.max_possibly_billed is not None and _is_silent(
-            possible, money.reserved + price, caps.max_possibly_billed
-        ):
+        flying = sum(self._flying.values()) + (price or UNKNOWN_PRICE)
+        if caps.max_possibly_billed is not None and _is_silent(self.possible, flying, caps.max_possibly_billed):
             return Grant.POSSIBLY_BILLED
         if caps.max_cost is not None and money.at_worst(price, caps.unpriced) > caps.max_cost:
             return Grant.CAP
@@ -168,6 +149,7 @@ class Store:
                 _dump(sending.errand),
             ),
         )
+        self._flying[sending.id] = price or UNKNOWN_PRICE
         self.money.reserved += price
         return Grant.GRANTED
 
@@ -181,9 +163,10 @@ class Store:
         price = row[0] or 0
         cost = settlement.cost if settlement.billed is Billed.YES else None
         self._db.execute(
-            "UPDATE attempts SET errand = NULL, ended = ?, result = ?, billed = ?, cost = ?, status = ?, message = ?"
-            " WHERE id = ?",
+            "UPDATE attempts SET errand = NULL, sent = coalesce(?, sent), ended = ?, result = ?, billed = ?, cost = ?,"
+            " status = ?, message = ? WHERE id = ?",
             (
+                settlement.departed,
                 time.time(),
                 settlement.result,
                 str(settlement.billed),
@@ -193,6 +176,7 @@ class Store:
                 settlement.attempt,
             ),
         )
+        self._flying.pop(settlement.attempt, None)
         self.money.reserved -= price
         self.money.settled += cost or 0
         self.money.unpriced += settlement.billed is Billed.YES and cost is None
@@ -312,6 +296,15 @@ class Store:
         """Leave a number for later runs."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
+    def note(self, name: str, text: str) -> None:
+        """Leave words for readers."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
+
+    def noted(self, name: str) -> str | None:
+        """Read words that `note` left."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
     def pragma(self, name: str) -> object:
         """Read one of SQLite's settings."""
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
@@ -367,26 +360,6 @@ def is_disk_fault(error: Exception) -> bool:
     """Whether SQLite complains of the disk, full or failing, and not of what the file holds."""
     # The lowest byte is the kind of fault; the others say where it happened.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-
-
-def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
-    db.execute("PRAGMA busy_timeout = 10000")  # milliseconds; readers of `status` hold locks for far less
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and application != APPLICATION_ID:
-        raise LedgerError(f"{path} is not a batchbanana ledger; move it away")
-    if version > VERSION:
-        raise LedgerError(f"{path} was written by a newer batchbanana (ledger version {version}); upgrade the program")
-    if read_only:
-        return
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    if not tables:
-        db.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}"
-            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
-        )
 
 
 def _dump(data: object) -> str:

@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from batchbanana.task import Billed, Outcome
 
+PAUSE = "pause"  # a note of what the run that is at work waits for
 ASIDE = "aside"  # an attempt's result: an image came that takes no place, and is kept outside `images/`
 
 
@@ -50,6 +51,10 @@ class Money:
     unpriced: int = 0
     dearest: int = 1000
 
+    def dear(self, price: int) -> int:
+        """Say what a price comes to if it costs as much more as the dearest answer has cost."""
+        return -(-price * self.dearest // 1000)
+
     def at_worst(self, price: int, unpriced: int) -> int:
         """Say what it comes to at most with one more attempt at `price`, if all that is open costs as the dearest did.
 
@@ -59,7 +64,7 @@ class Money:
             price: micro-dollars.
             unpriced: what each attempt counts as whose price was not known.
         """
-        known = self.settled - (-(self.reserved + self.possible + price) * self.dearest // 1000)
+        known = self.settled + self.dear(self.reserved + self.possible + price)
         return known + (self.unpriced + self.possible_unpriced) * unpriced
 
 
@@ -119,6 +124,7 @@ class Settlement:
     Attributes:
         result: `image`, `aside`, `lost`, or a failure kind.
         cost: micro-dollars, where it was billed and the price is known.
+        departed: unix seconds at which its bytes left, where that is known.
         ending: the task's outcome, when this attempt decided it.
     """
 
@@ -128,6 +134,7 @@ class Settlement:
     cost: int | None = None
     status: int | None = None
     message: str | None = None
+    departed: float | None = None
     ending: Ending | None = None
 
 
@@ -136,13 +143,13 @@ class Start:
     """A request, as a limit sees it.
 
     Attributes:
-        sent: when it was written down, just before it was sent.
-        ended: None while it is open.
+        sent: when its bytes left; when it was written down just before, if its end was never seen.
+        is_exact: which of the two.
         price: what it has cost, or costs at worst.
     """
 
     sent: float
-    ended: float | None
+    is_exact: bool
     price: int
 
 

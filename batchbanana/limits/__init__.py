@@ -1,18 +1,20 @@
-"""When a request may leave: exact windows, gates and a breaker for each model, adaptive concurrency.
+"""When a request may leave: exact windows and adaptive concurrency for all, gates and a breaker for each model.
 
 Every wait happens in `Limits.leave`, in the order of arrival, so nobody overtakes after a pause. The pieces are plain
 state machines over a monotonic `now` in seconds; only `Limits` looks at the clock.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 import anyio
 from aiolimiter import AsyncLimiter
 
 from batchbanana.limits.breaker import UNREACHED, Breaker
 from batchbanana.limits.concurrency import Concurrency
-from batchbanana.limits.gates import Gates
+from batchbanana.limits.gates import Gates, Pause
 from batchbanana.limits.windows import (
     MARGIN,
     MONEY_SECONDS,
@@ -43,16 +45,25 @@ __all__ = [
     "Exhausted",
     "Leave",
     "Limits",
+    "NotNow",
+    "Pause",
     "Place",
     "Window",
     "since_new_day",
     "until_new_day",
     "until_quota",
+    "wall_clock",
 ]
+
+
+def wall_clock() -> datetime:
+    """Give the time of day, with its zone."""
+    return datetime.fromtimestamp(time.time(), UTC)
+
 
 OUTAGE_LIMIT = 6 * 3600.0  # seconds without one good answer
 LONGEST_WINDOW_WAIT = 600.0  # seconds; what stays shut for longer pauses the run instead
-LONG_WAIT = 10.0  # seconds that people wonder about
+LONG_WAIT = 5.0  # seconds that people wonder about
 LONGEST_SLEEP = 30.0  # seconds between looks at the clocks: one may be set, or the machine may have slept
 PROBE_PATIENCE = 1.0  # seconds after which to look again while a probe is out
 OVERLOAD = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
@@ -61,6 +72,10 @@ OURS = {FailureKind.INTERNAL, FailureKind.REFERENCE, FailureKind.DISK}  # they s
 
 class Closed(Exception):  # noqa: N818 -- not a fault: the run sends no more
     """No further request may leave in this run."""
+
+
+class NotNow(Exception):  # noqa: N818 -- not a fault: the worker takes on something else
+    """The model of a request has to wait by itself, or is not asked any more in this run."""
 
 
 class Exhausted(Exception):  # noqa: N818 -- not a fault: the run pauses
@@ -78,20 +93,24 @@ class Exhausted(Exception):  # noqa: N818 -- not a fault: the run pauses
 
 
 class Leave:
-    """What one request has taken from the limits; given to `departs` when its bytes leave, and to `back` at its end."""
+    """What one request has taken from the limits; given to `departs` when its bytes leave, and to `back` at its end.
 
-    __slots__ = ("has_departed", "is_probe", "model", "money", "places")
+    Attributes:
+        departed: unix seconds; None while no byte has left.
+    """
+
+    __slots__ = ("departed", "is_probe", "model", "money", "places")
 
     def __init__(self, model: str, price: int, windows: int, *, is_probe: bool) -> None:
         self.model = model
         self.is_probe = is_probe
-        self.has_departed = False
+        self.departed: float | None = None
         self.places = tuple(Place(1) for _ in range(windows))
         self.money = Place(price)
 
 
 class Limits:
-    """All that a request waits for, shared by every task of one provider and key.
+    """All that a request waits for: what is counted is shared by every task of one provider and key.
 
     Args:
         concurrency: most requests in flight.
@@ -110,16 +129,21 @@ class Limits:
         money: Allowance | None = None,
         starts: Iterable[tuple[float, int]] = (),
         is_patient: bool = False,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self._clock = anyio.current_time
-        self._wall = wall
+        self._wall = wall or time.time
         self._windows = tuple(windows)
         self._money = money
         self._is_patient = is_patient
         self._gates = Gates()
         self._turns: dict[str, anyio.Lock] = {}
-        self._ramp = 0  # departures after a pause that are spaced, so that it does not end in a stampede
+        self._ramps: Counter[str] = Counter()  # departures after a pause that are spaced: it must not end in a stampede
+        self._flying: Counter[str] = Counter()  # in flight, by model
+        self._unsure: set[str] = (
+            set()
+        )  # models that said no and not for how long: asked one at a time until they say yes
+        self._aside: set[str] = set()
         self._changed = anyio.Event()
         self._closed = False
         self._price = 0  # of the request that asked last
@@ -134,42 +158,49 @@ class Limits:
             if money is not None:
                 money.recall(now, ago, price)
 
-    async def leave(self, model: str, price: int) -> Leave:
+    async def leave(self, model: str, price: int, *, can_wait_elsewhere: bool = False) -> Leave:
         """Wait until a request for `model` at `price` micro-dollars may leave, and count it as in flight.
+
+        Args:
+            model: which.
+            price: what it may cost.
+            can_wait_elsewhere: whether to give up instead of waiting for what concerns this model alone.
 
         Raises:
             Closed: the run sends no more.
+            NotNow: the model is set aside, or has to wait and the request can do so elsewhere.
             Exhausted: a window stays shut for too long to wait.
         """
         async with self._turn(model):
-            asked, self._price = self._clock(), price
-            await self._until_open(model, price)
-            if self._clock() - asked > LONGEST_WINDOW_WAIT and self._is_patient:
-                self._good = self._clock()  # our own limits were shut for so long; that was no outage either
-            await self._pace()
+            self._price = price
+            await self._until_open(model, price, can_wait_elsewhere=can_wait_elsewhere)
+            await self._pace(model)
             # Pacing took time, and another model may have taken the place.
-            await self._until_open(model, price)
+            await self._until_open(model, price, can_wait_elsewhere=can_wait_elsewhere)
             leave = Leave(model, price, len(self._windows), is_probe=self._breaker(model).leaves())
             for window, place in self._taken(leave):
                 window.enter(place)
             self.concurrency.in_flight += 1
+            self._flying[model] += 1
             return leave
 
-    async def _until_open(self, model: str, price: int) -> None:
+    async def _until_open(self, model: str, price: int, *, can_wait_elsewhere: bool) -> None:
         while (wait := self._wait(model, price)) != 0.0:
+            if can_wait_elsewhere and self.hold(model, is_first=True):
+                raise NotNow
             await self._sleep(LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP))
 
-    async def _pace(self) -> None:
-        if self._ramp:
-            self._ramp -= 1
+    async def _pace(self, model: str) -> None:
+        if self._ramps[model]:
+            self._ramps[model] -= 1
             await anyio.sleep(1 / self.concurrency.allowed)
         if self._pacer is not None:
             await self._pacer.acquire()
 
     def departs(self, leave: Leave) -> None:
         """Say that the bytes of a request leave: the windows count from here, as the server does."""
-        if not leave.has_departed:
-            leave.has_departed = True
+        if leave.departed is None:
+            leave.departed = self._wall()
             now = self._clock()
             for window, place in self._taken(leave):
                 window.depart(place, now)
@@ -182,12 +213,13 @@ class Limits:
             leave: what it had taken; what never departed is given back.
             cost: what it has turned out to cost in micro-dollars; None when nobody knows.
         """
-        if not leave.has_departed:
+        if leave.departed is None:
             for window, place in self._taken(leave):
                 window.amend(place, 0)
         elif cost is not None and self._money is not None:
             self._money.amend(leave.money, cost)
         self.concurrency.in_flight -= 1
+        self._flying[leave.model] -= 1
         self._wake()
 
     def unsent(self, leave: Leave) -> None:
@@ -206,6 +238,8 @@ class Limits:
             return
         if kind not in UNREACHED | OVERLOAD:
             self._good = max(self._good, now)
+        if kind not in OVERLOAD:
+            self._unsure.discard(model)
         if failure is None:
             self.concurrency.succeed(seconds)
         elif kind is FailureKind.UNAVAILABLE:
@@ -216,38 +250,63 @@ class Limits:
             self.concurrency.ease(now, 0.5)  # half: every request needs a descriptor
         if self._breaker(model).observe(kind, now, is_probe=is_probe):
             self.concurrency.restart()
-            self._ramp = self.concurrency.allowed
+            self._ramps[model] = self.concurrency.allowed
         self._wake()
 
-    def gate(self, model: str, seconds: float) -> None:
-        """Make all requests for a model wait for so long; a shorter gate never shortens a longer one."""
-        self._gates.shut(model, self._clock() + seconds)
-        self._ramp = self.concurrency.allowed
+    def gate(self, model: str, seconds: float, why: str, *, is_guess: bool = False) -> None:
+        """Make all requests for a model wait for so long; a shorter gate never shortens a longer one.
+
+        Args:
+            model: which.
+            seconds: how long.
+            why: in a few words.
+            is_guess: whether the server has not said how long; then one request finds out for all.
+        """
+        self._gates.shut(model, self._clock() + seconds, why)
+        self._ramps[model] = self.concurrency.allowed
+        if is_guess:
+            self._unsure.add(model)
         self._wake()
 
-    def rest(self, model: str, seconds: float) -> None:
+    def rest(self, model: str, seconds: float, why: str) -> None:
         """Make all requests for a model wait until its quota is there again; that is no outage."""
-        self._gates.rest(model, self._wall() + seconds)
-        self._ramp = self.concurrency.allowed
+        self._gates.rest(model, self._wall() + seconds, why)
+        self._ramps[model] = self.concurrency.allowed
         self._good = max(self._good, self._clock() + seconds)
         self._wake()
 
-    def hold(self, model: str) -> float:
-        """Give the seconds for which a request for this model is not worth a worker; 0 when it is."""
+    def set_aside(self, model: str) -> None:
+        """Let nothing more leave for a model; whoever waits for it is told at once."""
+        self._aside.add(model)
+        self._wake()
+
+    def hold(self, model: str, *, is_first: bool = False) -> float:
+        """Give the seconds for which a request for this model is not worth a worker; 0 when it is.
+
+        Args:
+            model: which.
+            is_first: whether it is the asker's turn, so that nobody else is about to find out how the model is.
+        """
         breaker = self._breaker(model)
         wait = breaker.wait(self._clock())
-        if wait is None or (breaker.is_open and self._turn(model).locked()):  # one is enough to find out
+        is_probed = breaker.is_open and not is_first and self._turn(model).locked()
+        if wait is None or is_probed or (model in self._unsure and self._flying[model]):  # one is enough to find out
             return PROBE_PATIENCE
         return max(wait, self._gates.wait(model, self._clock(), self._wall()))
 
-    def pause(self) -> str:
-        """Say which of our own limits is used up for a while; empty when none is."""
-        now = self._clock()
-        for window, weight in (*((window, 1) for window in self._windows), *self._priced(self._price)):
-            wait = window.wait(now, weight)
-            if wait is not None and wait > LONG_WAIT:
-                return f"{window.name} is used up for {wait:,.0f} s"
-        return ""
+    def pauses(self) -> list[Pause]:
+        """Tell what requests wait for now and for some time: our own windows, then each model that was asked for."""
+        now, wall = self._clock(), self._wall()
+        found = [
+            Pause(why=f"{window.name} is used up", seconds=window.wait(now, weight) or 0.0)
+            for window, weight in (*((window, 1) for window in self._windows), *self._priced(self._price))
+        ]
+        for model, breaker in self._breakers.items():
+            found.append(self._gates.pause(model, now, wall))
+            if breaker.is_open:
+                seconds = max(breaker.wait(now) or 0.0, LONG_WAIT)
+                found.append(Pause(model=model, why="it does not answer, or is overloaded", seconds=seconds))
+        return [pause for pause in found if pause.seconds >= LONG_WAIT]
 
     def close(self) -> None:
         """Let nothing more leave; whoever waits is told at once."""
@@ -262,7 +321,9 @@ class Limits:
     def _wait(self, model: str, price: int) -> float | None:
         if self._closed:
             raise Closed
-        if self.concurrency.in_flight >= self.concurrency.allowed:
+        if model in self._aside:
+            raise NotNow
+        if self.concurrency.in_flight >= self.concurrency.allowed or (model in self._unsure and self._flying[model]):
             return None
         now = self._clock()
         breaker = self._breaker(model).wait(now)
@@ -275,8 +336,10 @@ class Limits:
         longest: float | None = 0.0
         for window, weight in (*((window, 1) for window in self._windows), *self._priced(price)):
             wait = window.wait(now, weight)
-            if wait is not None and wait > LONGEST_WINDOW_WAIT + MARGIN and not self._is_patient:
-                raise Exhausted(window.name, wait)
+            if wait is not None and wait > LONGEST_WINDOW_WAIT + MARGIN:
+                if not self._is_patient:
+                    raise Exhausted(window.name, wait)
+                self._good = max(self._good, now + wait)  # our own limit is shut for so long: that is no outage
             longest = None if wait is None or longest is None else max(longest, wait)
         return longest
 

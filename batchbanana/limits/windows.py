@@ -135,9 +135,13 @@ class Day:
         self._undated = 0
 
     def wait(self, now: float, weight: int) -> float | None:
-        """Give the seconds until `weight` more units fit."""
+        """Give the seconds until `weight` more units fit; None as above."""
         self._turn()
-        return 0.0 if self._used + weight <= self._most else until_new_day(self._wall()) + MARGIN
+        if self._used + weight <= self._most:
+            return 0.0
+        if self._used - self._undated + weight <= self._most:
+            return None  # some of those that entered may never depart
+        return until_new_day(self._wall()) + MARGIN
 
     def enter(self, place: Place) -> None:
         """Take room."""

@@ -104,7 +104,7 @@ NO_MONEY = (
 )
 NO_QUOTA = r"^quota: .* = 0$|^message: .*\bquota\b.{0,200}(?<!remaining )\blimit: 0(?![.\d]| remaining)"
 DAY = (
-    r"^quota: .*PerDay|^message: .*(\bper[ _-](model[ _-]per[ _-])?day\b|per_model_per_day|requests_per_day|"
+    r"^quota: .*PerDay|^message: .*(\bper[ _-](model[ _-]per[ _-])?day\b|per_model_per_day|requests_per_day|\bRPD\b|"
     r"\bdaily ([a-z]+ )?(quota|limit)\b)"
 )
 WRONG_PATH = r"\b(models|v1(alpha|beta)?)/v1(alpha|beta)?/"  # a version where none belongs: the base URL brought it

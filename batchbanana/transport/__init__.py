@@ -3,7 +3,7 @@
 Generation requests bear the key and are never redirected; downloads bear nothing and go only where a guard lets them.
 """
 
-from batchbanana.transport.client import CONNECT_TIMEOUT
+from batchbanana.transport.client import LONGEST_CONNECT
 from batchbanana.transport.download import Downloads
 from batchbanana.transport.endpoint import GOOGLE, Endpoint, is_google
 from batchbanana.transport.exchange import Answer, End, Sink
@@ -13,8 +13,8 @@ from batchbanana.transport.patience import PROGRESS, Patience
 from batchbanana.transport.secret import Secret
 
 __all__ = [
-    "CONNECT_TIMEOUT",
     "GOOGLE",
+    "LONGEST_CONNECT",
     "PROGRESS",
     "Answer",
     "Downloads",

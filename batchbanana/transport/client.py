@@ -8,6 +8,9 @@ import httpcore  # noqa: F401 -- httpx would import it in the first client, on t
 import httpx
 
 CONNECT_TIMEOUT = 10.0  # seconds
+LONGEST_CONNECT = (
+    25.0  # seconds for all of connecting: TCP and TLS have the above each, a proxy's answer has no time at all
+)
 KEEP_ALIVE = 3.0  # seconds; below the 5 after which common servers drop an idle connection just as we reuse it
 LOCATION = "redirected to"  # where a response keeps the address that it redirects to
 

@@ -12,7 +12,7 @@ import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
-from batchbanana.transport.client import CONNECT_TIMEOUT, LOCATION
+from batchbanana.transport.client import CONNECT_TIMEOUT, LOCATION, LONGEST_CONNECT
 from batchbanana.transport.coding import PIECE, Decoder, UnreadableError
 from batchbanana.transport.patience import Patience
 
@@ -86,6 +86,19 @@ class Exchange:
         self._body = bytearray()
         self._complete = False
         self._fault = ""
+        self._scope = anyio.CancelScope(deadline=patience.before_body)
+        self._is_connecting = False
+
+    async def departing(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass a request's body on; when it is asked for, the connection stands and the head has just gone out.
+
+        Until then, connecting as a whole has a time of its own, name, proxy and TLS included: whoever counts a limit's
+        window must know when a request departs at the latest.
+        """
+        self._is_connecting = False
+        self._scope.deadline = self._patience.before_body
+        async for piece in body:
+            yield piece
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
         """Send the request and stream the answer.
@@ -93,7 +106,10 @@ class Exchange:
         Raises:
             httpx.HTTPError, OSError, ValueError: what `explain` makes an answer of.
         """
-        with anyio.CancelScope(deadline=self._patience.before_body) as scope:
+        if request.method == "POST":
+            self._is_connecting = True
+            self._scope.deadline = min(self._patience.before_body, anyio.current_time() + LONGEST_CONNECT)
+        with self._scope as scope:
             response = await client.send(request, stream=True)
             try:
                 self._status = response.status_code
@@ -105,6 +121,8 @@ class Exchange:
             finally:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT_TIMEOUT):
                     await response.aclose()
+        if scope.cancelled_caught and self._is_connecting:
+            return self._answer(End.UNSENT, "cannot connect: connecting took too long")
         if scope.cancelled_caught and not self._complete:
             return self._answer(End.LATE, "no answer in time" if self._status is None else "the answer stalled")
         if self._fault:

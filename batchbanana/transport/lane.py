@@ -102,14 +102,14 @@ class Lane:
             rung: its timeout and stall bound the exchange.
             sink: takes the body of a 200.
         """
-        patience = Patience(rung, anyio.current_time())
+        exchange = Exchange(Patience(rung, anyio.current_time()), sink)
         return await self._exchange(
-            Exchange(patience, sink),
+            exchange,
             lambda client: client.build_request(
                 "POST",
                 self._endpoint.base + path,
                 headers=[*headers, *self._endpoint.headers().items()],
-                content=body(),
+                content=exchange.departing(body()),
             ),
         )
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from batchbanana.errors import UsageError
-from batchbanana.estimate import estimate, unpriced
+from batchbanana.estimate import check_prices, estimate, unpriced
 from batchbanana.manifest import Job
 from batchbanana.matrix import Matrix, load
-from batchbanana.session import check_prices
 from batchbanana.task import OnMismatch
 from tests.manifest.conftest import FaultsOf, Load
 

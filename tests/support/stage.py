@@ -156,14 +156,15 @@ class Service:
         whole: keys of tasks whose whole image a client has received.
     """
 
-    answer: Callable[[int], Reply]
+    answer: Callable[[int, Attempt], Reply]
     arrivals: list[tuple[float, str]] = field(default_factory=list)
     bill: int = 0
     whole: set[str] = field(default_factory=set)
     again: list[str] = field(default_factory=list)  # asked for although a whole image had been received
+    clock: Callable[[], float] = anyio.current_time
 
     def arrive(self, attempt: Attempt) -> Reply:
-        reply = self.answer(len(self.arrivals))
+        reply = self.answer(len(self.arrivals), attempt)
         self.arrivals.append((anyio.current_time(), attempt.task.key))
         if attempt.task.key in self.whole:
             self.again.append(attempt.task.key)
@@ -175,10 +176,10 @@ class Service:
 class StageWorker:
     """An engine's worker that speaks to the service."""
 
-    def __init__(self, service: Service, spool: Spool, connecting: Callable[[], float]) -> None:
-        self._service = service
+    def __init__(self, stage: "Stage", spool: Spool) -> None:
+        self._stage = stage
+        self._service = stage.service
         self._spool = spool
-        self._connecting = connecting
         self._part: Part | None = None
         self.holds = False
 
@@ -195,7 +196,9 @@ class StageWorker:
         assert self._part is not None
         self.holds = False
         try:
-            await anyio.sleep(self._connecting())
+            await anyio.sleep(self._stage.connecting())
+            if self._stage.refuses():
+                return Failure(kind=FailureKind.NOT_SENT, message="nobody answers there")
             departs()
             reply = self._service.arrive(attempt)
             await anyio.sleep(min(reply.seconds, attempt.rung.timeout))
@@ -278,6 +281,7 @@ class Ended:
     stopped: Stop | None
     trouble: Stop | None
     counts: dict[str, int]
+    is_worked_off: bool
     money: Money
     log: list[str]
 
@@ -293,14 +297,16 @@ class Stage:
         *,
         limits: LimitSettings,
         caps: Caps,
-        connecting: Callable[[], float] = lambda: 0.0,
+        is_patient: bool = False,
     ) -> None:
         self.folder = folder
         self.service = service
         self.tasks = tasks
         self.limits = limits
         self.caps = caps
-        self.connecting = connecting
+        self.connecting: Callable[[], float] = lambda: 0.0  # seconds
+        self.refuses: Callable[[], bool] = lambda: False
+        self.is_patient = is_patient
         self.now = 1000.0
 
     def run(
@@ -322,9 +328,6 @@ class Stage:
             finally:
                 self.now = loop.time()
                 loop.close()
-
-    def _connect(self) -> float:
-        return self.connecting()
 
     async def _until_dead(self, power: Power, kill_after: float | None, stop_after: float | None) -> Ended | None:
         ended: list[Ended] = []
@@ -361,14 +364,15 @@ class Stage:
             feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
             runner = Runner(
                 feed=feed,
-                engine=StageEngine(self.service, spool, self._connect),
-                limits=await build_limits(self.limits, ledger, (), is_patient=False),
+                engine=StageEngine(self, spool),
+                limits=await build_limits(self.limits, ledger, (), is_patient=self.is_patient),
                 ledger=ledger,
                 shelf=shelf,
                 watcher=log,
                 next_attempt=await ledger.do(lambda store: store.next_attempt()),
                 models=len({task.model for task in self.tasks}),
                 is_same_model=lambda one, other: one == other,
+                waits_for_quota=self.is_patient,
                 chance=lambda: 0.5,
             )
             async with anyio.create_task_group() as group:
@@ -380,15 +384,20 @@ class Stage:
             counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
             counts["pending"] = feed.tally.count(None)
             return Ended(
-                stopped=runner.stopped, trouble=runner.trouble, counts=counts, money=ledger.money, log=log.lines
+                stopped=runner.stopped,
+                trouble=runner.trouble,
+                counts=counts,
+                is_worked_off=feed.is_worked_off,
+                money=ledger.money,
+                log=log.lines,
             )
 
 
 class StageEngine:
     """Makes workers that speak to the service."""
 
-    def __init__(self, service: Service, spool: Spool, connecting: Callable[[], float]) -> None:
-        self._make = partial(StageWorker, service, spool, connecting)
+    def __init__(self, stage: Stage, spool: Spool) -> None:
+        self._make = partial(StageWorker, stage, spool)
 
     def worker(self) -> StageWorker:
         return self._make()

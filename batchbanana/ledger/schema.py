@@ -1,0 +1,57 @@
+"""The tables of the ledger's file, and how the file is opened."""
+
+import sqlite3
+from pathlib import Path
+
+from batchbanana.errors import LedgerError
+
+APPLICATION_ID = 0x62616E61  # "bana"
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE manifests (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, pid INTEGER NOT NULL, host TEXT NOT NULL,
+    manifest TEXT NOT NULL, summary TEXT);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key BLOB NOT NULL, resolution TEXT NOT NULL,
+    sent REAL NOT NULL,          -- unix seconds: when this row was made; once settled, when the bytes left
+    price INTEGER,               -- micro-dollars at worst; NULL when unknown
+    errand TEXT,                 -- only while unsettled: what it takes to finish the image without the manifest
+    ended REAL, result TEXT,     -- NULL while in flight; then image, lost, or a failure kind
+    billed TEXT, cost INTEGER, status INTEGER, message TEXT);
+CREATE INDEX attempts_open ON attempts (id) WHERE result IS NULL;
+CREATE INDEX attempts_failed ON attempts (key, id) WHERE result <> 'image';
+CREATE TABLE outcomes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, outcome TEXT NOT NULL,
+    attempt INTEGER NOT NULL,    -- the last one that this outcome rests on; a retry counts only what came after
+    file TEXT, size INTEGER, sha256 TEXT,
+    record TEXT NOT NULL);       -- the line of metadata.jsonl, or what a failure is told with
+"""
+
+
+def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    """Check that a file is a ledger of ours, and set it up to be written.
+
+    Raises:
+        LedgerError: it is another program's, or a newer one's.
+        sqlite3.Error: it cannot be read or written.
+    """
+    db.execute("PRAGMA busy_timeout = 10000")  # milliseconds; readers of `status` hold locks for far less
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise LedgerError(f"{path} is not a batchbanana ledger; move it away")
+    if version > VERSION:
+        raise LedgerError(f"{path} was written by a newer batchbanana (ledger version {version}); upgrade the program")
+    if read_only:
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    if not tables:
+        db.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        )
