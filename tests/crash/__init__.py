@@ -1,0 +1,1 @@
+"""Kills the program anywhere, and looks from the outside at what is left."""
