@@ -1,7 +1,8 @@
 """`metadata.jsonl`: one line an image, kept in step with the ledger without ever being read back.
 
-The ledger remembers up to which outcome and byte the file is right. After a crash the file is cut there and the missing
-lines are appended; after a replaced image it is written anew. So its state never depends on when a run died.
+The ledger remembers up to which outcome and byte the file is right and synced. After a crash or a power loss the file
+is cut there and the missing lines are appended; after a replaced image it is written anew. So its state never depends
+on when a run died.
 """
 
 import os
@@ -12,6 +13,9 @@ from batchbanana.ledger.store import STALE, Store
 
 SEQ = "metadata_seq"
 BYTES = "metadata_bytes"
+SYNC_EVERY = (
+    1000  # lines: so many are written again at most after a crash, and a sync for them all costs next to nothing
+)
 
 
 class Metadata:
@@ -22,6 +26,8 @@ class Metadata:
         self._store = store
         self._seq = store.get(SEQ) or 0
         self._bytes = store.get(BYTES) or 0
+        self._safe = self._seq, self._bytes  # what a power loss leaves
+        self._told = self._safe
         self._handle: BinaryIO | None = None
 
     def catch_up(self) -> None:
@@ -36,10 +42,14 @@ class Metadata:
         self._handle.flush()
 
     def remember(self) -> None:
-        """Leave in the ledger how far the file is right, in the transaction that is open."""
-        if self._seq != (self._store.get(SEQ) or 0):
-            self._store.put(SEQ, self._seq)
-            self._store.put(BYTES, self._bytes)
+        """Leave in the ledger how far the file is right for certain, in the transaction that is open."""
+        if self._handle is not None and self._seq - self._safe[0] >= SYNC_EVERY:
+            os.fsync(self._handle.fileno())
+            self._safe = self._seq, self._bytes
+        if self._safe != self._told:
+            self._store.put(SEQ, self._safe[0])
+            self._store.put(BYTES, self._safe[1])
+            self._told = self._safe
 
     def close(self) -> None:
         """Bring the file up to date, anew if a line of it no longer holds, and wait for the disk."""
@@ -50,6 +60,7 @@ class Metadata:
             os.fsync(self._handle.fileno())
             self._handle.close()
             self._handle = None
+        self._safe = self._seq, self._bytes
         self._store.execute("BEGIN IMMEDIATE")
         self.remember()
         if self._store.get(STALE):
@@ -62,6 +73,7 @@ class Metadata:
     def _reopen(self) -> BinaryIO:
         if not self._ends_where_it_should():
             self._seq = self._bytes = 0
+            self._safe = 0, 0
         handle = self._path.open("ab")
         if handle.tell() != self._bytes:  # a finished job's file is not touched at all
             handle.truncate(self._bytes)
@@ -81,6 +93,7 @@ class Metadata:
             self._handle.close()
         aside = self._path.with_name(".metadata.jsonl.new")
         self._seq = self._bytes = 0
+        self._safe = 0, 0
         with aside.open("wb") as handle:
             for seq, line in self._store.image_records(0):
                 self._bytes += handle.write(line.encode() + b"\n")
@@ -88,4 +101,15 @@ class Metadata:
             handle.flush()
             os.fsync(handle.fileno())
         aside.replace(self._path)
+        _sync_folder(self._path.parent)  # else a power loss could bring the old file back
         self._handle = self._path.open("ab")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows has no way to sync a folder, and needs none
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

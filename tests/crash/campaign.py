@@ -59,7 +59,8 @@ class Zygote:
         Args:
             job: in whose folder its output goes.
             arguments: of the program.
-            place: where it kills itself, at the hit with number `hits`.
+            place: where it kills itself.
+            hits: at the hit with this number, counted from 1.
             after: seconds after which it is killed from outside.
         """
         order = {"folder": str(job.folder), "arguments": arguments, "place": place, "hits": hits}

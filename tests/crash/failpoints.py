@@ -1,4 +1,4 @@
-"""Named places on an image's way to disk at which a child kills itself, as a power button would, without a last word."""
+"""Named places on an image's way to disk at which a child kills itself, without a last word."""
 
 import os
 import signal

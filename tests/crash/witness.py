@@ -1,4 +1,4 @@
-"""Looks at a job from the outside, after each kill and at the end: files, hashes, the ledger, the server's own count."""
+"""Looks at a job from the outside, after each kill and at the end: files, hashes, ledger, the server's own count."""
 
 import contextlib
 import json

@@ -21,9 +21,14 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             _live(order)
-        print(json.dumps({"pid": child}), flush=True)
+        _tell(pid=child)
         _, status = os.waitpid(child, 0)
-        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+        _tell(code=os.waitstatus_to_exitcode(status))
+
+
+def _tell(**facts: int) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 def _live(order: dict[str, Any]) -> None:

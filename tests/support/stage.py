@@ -8,8 +8,9 @@ import asyncio
 import struct
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from io import BytesIO
@@ -46,6 +47,7 @@ from batchbanana.task import (
 )
 from batchbanana.transport import Downloads, Guard
 from tests.support.clock import VirtualLoop
+from tests.support.disk import Recorder
 
 Result = TypeVar("Result")
 EPOCH = 1_800_000_000.0  # unix seconds at virtual zero
@@ -105,9 +107,10 @@ class MortalFiles(Files):
 class InlineLedger(Ledger):
     """The real ledger without its thread: each operation is a commit of its own."""
 
-    def __init__(self, job: Path, store: Store, power: Power) -> None:
+    def __init__(self, job: Path, store: Store, power: Power, recorder: Recorder | None = None) -> None:
         super().__init__(job, store)
         self._power = power
+        self._recorder = recorder
 
     async def __aenter__(self) -> "InlineLedger":
         self._loop = asyncio.get_running_loop()
@@ -124,6 +127,8 @@ class InlineLedger(Ledger):
         self._power.check()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._commit([(operation, future)])
+        if self._recorder is not None:
+            self._recorder.commit(self._store._db.serialize())
         return await future
 
 
@@ -160,6 +165,8 @@ class Service:
     arrivals: list[tuple[float, str]] = field(default_factory=list)
     bill: int = 0
     whole: set[str] = field(default_factory=set)
+    refused: dict[str, int] = field(default_factory=dict)  # keys of tasks, with the requests for each until then
+    silent: Counter[str] = field(default_factory=Counter)  # requests that got no answer in time, by key
     again: list[str] = field(default_factory=list)  # asked for although a whole image had been received
     clock: Callable[[], float] = anyio.current_time
 
@@ -168,6 +175,9 @@ class Service:
         self.arrivals.append((anyio.current_time(), attempt.task.key))
         if attempt.task.key in self.whole:
             self.again.append(attempt.task.key)
+        if reply.kind is FailureKind.REFUSED:
+            self.refused[attempt.task.key] = sum(key == attempt.task.key for _, key in self.arrivals)
+        self.silent[attempt.task.key] += reply.seconds > attempt.rung.timeout
         if reply.is_billed:
             self.bill += (attempt.rung.price or 0) if reply.cost is None else reply.cost
         return reply
@@ -307,6 +317,7 @@ class Stage:
         self.connecting: Callable[[], float] = lambda: 0.0  # seconds
         self.refuses: Callable[[], bool] = lambda: False
         self.is_patient = is_patient
+        self.recorder: Recorder | None = None  # of what is asked of the disk
         self.now = 1000.0
 
     def run(
@@ -323,7 +334,7 @@ class Stage:
         with _threadless():
             loop = VirtualLoop(self.now)
             try:
-                with _wall(loop):
+                with _wall(loop), self.recorder.watching() if self.recorder else nullcontext():
                     return loop.run_until_complete(self._until_dead(power, kill_after, stop_after))
             finally:
                 self.now = loop.time()
@@ -351,14 +362,14 @@ class Stage:
         return ended[0]
 
     async def _work(self, power: Power, stop_after: float | None) -> Ended:
-        spool = Spool(self.folder, MortalFiles(power))
+        spool = Spool(self.folder, self.recorder or MortalFiles(power))
         (self.folder / ".batchbanana").mkdir(exist_ok=True)
         store = Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)
         store.execute("PRAGMA synchronous = OFF")  # the kills here are of a program, which loses nothing by that
         spool.open()
         store.start_run(("0" * 64, "job.yaml", ""))
         log = Log()
-        async with InlineLedger(self.folder, store, power) as ledger:
+        async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
             shelf = Shelf(spool, ledger)
             await recover(ledger, spool, shelf, Fetcher(Downloads(Guard("http://127.0.0.1:9")), spool))
             feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
