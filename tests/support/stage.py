@@ -51,6 +51,7 @@ from tests.support.disk import Recorder
 
 Result = TypeVar("Result")
 EPOCH = 1_800_000_000.0  # unix seconds at virtual zero
+Signals = tuple[float | None, float | None]  # seconds after which a run is told to stop, and told again
 FOREVER = 40 * 3600.0  # virtual seconds after which a run that should have ended is a hang
 
 
@@ -317,35 +318,42 @@ class Stage:
         self.connecting: Callable[[], float] = lambda: 0.0  # seconds
         self.refuses: Callable[[], bool] = lambda: False
         self.is_patient = is_patient
+        self.clock_is_off = 0.0  # seconds by which the time of day has been set
         self.recorder: Recorder | None = None  # of what is asked of the disk
         self.now = 1000.0
 
     def run(
-        self, *, kill_after: float | None = None, kill_at: int | None = None, stop_after: float | None = None
+        self,
+        *,
+        kill_after: float | None = None,
+        kill_at: int | None = None,
+        stop_after: float | None = None,
+        cancel_after: float | None = None,
     ) -> Ended | None:
         """Run once; None when it was killed.
 
         Args:
             kill_after: so many virtual seconds after its start.
             kill_at: before the step that lasts with this number, counted from 0.
-            stop_after: seconds after which the run is told to stop.
+            stop_after: seconds after which the run is told to stop, as by a signal.
+            cancel_after: seconds after which it is told twice, so that what is in flight is given up.
         """
         power = Power(kill_at)
         with _threadless():
             loop = VirtualLoop(self.now)
             try:
-                with _wall(loop), self.recorder.watching() if self.recorder else nullcontext():
-                    return loop.run_until_complete(self._until_dead(power, kill_after, stop_after))
+                with _wall(loop, self), self.recorder.watching() if self.recorder else nullcontext():
+                    return loop.run_until_complete(self._until_dead(power, kill_after, (stop_after, cancel_after)))
             finally:
                 self.now = loop.time()
                 loop.close()
 
-    async def _until_dead(self, power: Power, kill_after: float | None, stop_after: float | None) -> Ended | None:
+    async def _until_dead(self, power: Power, kill_after: float | None, signals: Signals) -> Ended | None:
         ended: list[Ended] = []
 
         async def work(scope: anyio.CancelScope) -> None:
             try:
-                ended.append(await self._work(power, stop_after))
+                ended.append(await self._work(power, signals))
             except Exception:
                 if power.is_on:
                     raise
@@ -361,7 +369,7 @@ class Stage:
         assert ended, "the run never ended"
         return ended[0]
 
-    async def _work(self, power: Power, stop_after: float | None) -> Ended:
+    async def _work(self, power: Power, signals: Signals) -> Ended:
         spool = Spool(self.folder, self.recorder or MortalFiles(power))
         (self.folder / ".batchbanana").mkdir(exist_ok=True)
         store = Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)
@@ -387,8 +395,9 @@ class Stage:
                 chance=lambda: 0.5,
             )
             async with anyio.create_task_group() as group:
-                if stop_after is not None:
-                    group.start_soon(_stop, runner, stop_after)
+                for after, is_hurry in zip(signals, (False, True), strict=True):
+                    if after is not None:
+                        group.start_soon(_stop, runner, after, is_hurry)
                 await runner.run(self.limits.concurrency)
                 group.cancel_scope.cancel()
             await feed.count_rest()
@@ -414,9 +423,11 @@ class StageEngine:
         return self._make()
 
 
-async def _stop(runner: Runner, after: float) -> None:
+async def _stop(runner: Runner, after: float, is_hurry: bool) -> None:
     await anyio.sleep(after)
     runner.stop(Stop(exit_code=Exit.PAUSED, reason="the time is up"))
+    if is_hurry:
+        runner.cancel()
 
 
 @contextmanager
@@ -436,10 +447,10 @@ def _threadless() -> Iterator[None]:
 
 
 @contextmanager
-def _wall(loop: VirtualLoop) -> Iterator[None]:
-    """Let the time of day follow the virtual clock."""
+def _wall(loop: VirtualLoop, stage: Stage) -> Iterator[None]:
+    """Let the time of day follow the virtual clock, unless somebody sets it."""
     true = time.time
-    time.time = lambda: EPOCH + loop.time()
+    time.time = lambda: EPOCH + loop.time() + stage.clock_is_off
     try:
         yield
     finally:
