@@ -13,6 +13,12 @@ from batchbanana.ledger import Caps, Store
 
 LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
 
+# What a run writes, relative to the job directory.
+WRITTEN = (
+    *("images", "extras", "metadata.jsonl", "summary.json", ".batchbanana", ".batchbanana/spool"),
+    *(".batchbanana/superseded", ".batchbanana/ledger.db", ".batchbanana/lock"),
+)
+
 # As the kernel names them.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
@@ -45,6 +51,7 @@ class JobDirectory:
             DiskError: it cannot be written.
         """
         try:
+            self._refuse_links()
             self.own.mkdir(parents=True, exist_ok=True)
             self._refuse_network()
             lock = FileLock(self.own / "lock")
@@ -112,6 +119,15 @@ class JobDirectory:
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) else None
+
+    def _refuse_links(self) -> None:
+        """Nothing is written outside the job directory, wherever a link in it leads."""
+        for name in WRITTEN:
+            if (self.path / name).is_symlink():
+                raise DiskError(
+                    f"{self.path / name} is a link, and nothing is written outside a job directory; "
+                    "put the thing itself there, or choose another --output"
+                )
 
     def _refuse_network(self) -> None:
         """The ledger's write-ahead log needs memory shared between processes, which no network file system has."""

@@ -7,6 +7,7 @@ ledger knows that it will never be.
 All functions block on the disk and are called in worker threads, but for `Part.write`.
 """
 
+import errno
 import hashlib
 import json
 import re
@@ -175,8 +176,12 @@ class Spool:
         Args:
             ready: what `Part.keep` gave.
             final: relative to the job directory.
+
+        Raises:
+            OSError: the disk refuses, or a folder on the way is a link that may lead out of the job directory.
         """
         target = self._job / final
+        self._refuse_links(final)
         self._files.make_folders(target.parent)
         try:
             self._files.link(ready, target)
@@ -185,6 +190,11 @@ class Spool:
                 return False
         self._files.sync_folder(target.parent)
         return True
+
+    def _refuse_links(self, final: Path) -> None:
+        for folder in final.parents:
+            if (self._job / folder).is_symlink() and folder != Path():
+                raise OSError(errno.ELOOP, f"{folder} is a link, and nothing is written outside the job directory")
 
     def forget(self, path: Path) -> None:
         """Drop a ready file or a note that the ledger needs no more."""
