@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,13 +87,23 @@ class JobDirectory:
         if self.has_lost_ledger():
             raise LedgerError(
                 f"{self.path} holds images but no ledger, so a run would buy them again; "
-                f"put {self.ledger} back from a copy, or choose another --output"
+                f"put {self.ledger} back from a copy, or let `{self.repair}` rebuild it"
             )
         return Store.open(self.ledger, caps)
 
+    @property
+    def repair(self) -> str:
+        """The command that mends this directory, as a person would type it."""
+        return f"batchbanana verify {shlex.quote(str(self.path))} --repair"
+
     def has_lost_ledger(self) -> bool:
         """Whether images are there, but no ledger that tells what they are."""
-        return (not self.ledger.exists() or not self.ledger.stat().st_size) and self._has_images()
+        return (not self.ledger.exists() or not self.ledger.stat().st_size) and self.has_images()
+
+    def has_images(self) -> bool:
+        """Whether there are images, or what tells of them."""
+        images = self.path / "images"
+        return (self.path / "metadata.jsonl").exists() or any(path.is_file() for path in images.rglob("*"))
 
     def read_store(self) -> Store | None:
         """Open the ledger for reading; None when there is none."""
@@ -140,7 +151,3 @@ class JobDirectory:
             raise LedgerError(
                 f"{self.path} is on a network file system ({kind}), where a ledger breaks; use a local --output"
             )
-
-    def _has_images(self) -> bool:
-        images = self.path / "images"
-        return (self.path / "metadata.jsonl").exists() or any(path.is_file() for path in images.rglob("*"))

@@ -223,7 +223,8 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     if plan.damaged:
         reason = (
             f"{len(plan.damaged)} images that are paid for are missing or have another size in {order.output}, "
-            f"the first is {plan.damaged[0]}; put them back from a copy"
+            f"the first is {plan.damaged[0]}; put them back from a copy, "
+            f"or let `{JobDirectory(order.output).repair}` put their tasks back to be made again"
         )
         console.warn(reason)
         runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=reason)

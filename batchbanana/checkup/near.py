@@ -109,7 +109,10 @@ def check_ledger(job: JobDirectory, *, is_rehearsal: bool | None) -> Check:
         is_rehearsal: whether the run would be one in the sandbox; None if the directory would not be used.
     """
     if job.has_lost_ledger():
-        text = f"{job.path} holds images but no ledger, so a run would refuse; put {job.ledger} back from a copy"
+        text = (
+            f"{job.path} holds images but no ledger, so a run would refuse; "
+            f"put {job.ledger} back from a copy, or let `{job.repair}` rebuild it"
+        )
         return bad("ledger", text, Exit.LEDGER)
     try:
         store = job.read_store()

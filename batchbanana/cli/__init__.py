@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("batchbanana.cli.run", "Make what is missing. Running again is resuming."),
     "status": ("batchbanana.cli.status", "Tell how a job stands."),
     "failures": ("batchbanana.cli.failures", "Tell what went wrong, by cause, and what to do about it."),
+    "verify": ("batchbanana.cli.verify", "Hash and check every image against the ledger; --repair."),
     "models": ("batchbanana.cli.models", "Show what is known of the models."),
     "doctor": (
         "batchbanana.cli.doctor",

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
+from batchbanana.ledger.health import flaw
 from batchbanana.ledger.looking_back import complaints, deed, unclear
+from batchbanana.ledger.mending import image_of, images, index_files, is_owned, put_back, restore
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
@@ -27,8 +29,10 @@ from batchbanana.ledger.values import (
     Deed,
     Ending,
     Grant,
+    Image,
     Known,
     Money,
+    Restored,
     Run,
     Sending,
     Settlement,
@@ -44,9 +48,12 @@ __all__ = [
     "Deed",
     "Ending",
     "Grant",
+    "Image",
     "Known",
     "Ledger",
+    "Metadata",
     "Money",
+    "Restored",
     "Run",
     "Sending",
     "Settlement",
@@ -56,7 +63,14 @@ __all__ = [
     "complaints",
     "deed",
     "explained",
+    "flaw",
+    "image_of",
+    "images",
     "images_since",
+    "index_files",
+    "is_owned",
+    "put_back",
+    "restore",
     "starts_since",
     "unclear",
 ]

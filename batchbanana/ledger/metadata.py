@@ -67,6 +67,11 @@ class Metadata:
             self._store.put(STALE, 0)
         self._store.execute("COMMIT")
 
+    def renew(self) -> None:
+        """Write the file anew from the ledger, whole or not at all, and wait for the disk."""
+        self._store.put(STALE, 1)
+        self.close()
+
     def _has_begun(self) -> bool:
         return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
 

@@ -62,7 +62,10 @@ class Store:
         except sqlite3.Error as error:
             if is_disk_fault(error):
                 raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
-            raise LedgerError(f"The ledger {path} cannot be opened: {error}; restore it from a copy") from error
+            raise LedgerError(
+                f"The ledger {path} cannot be opened: {error}; "
+                "restore it from a copy, or let `verify --repair` rebuild it"
+            ) from error
 
     @property
     def caps(self) -> Caps:

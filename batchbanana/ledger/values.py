@@ -1,6 +1,6 @@
 """What goes into the ledger and comes out of it. Money is in whole micro-dollars, times are unix seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from batchbanana.task import Billed, Outcome
@@ -116,6 +116,10 @@ class Ending:
     size: int | None = None
     sha256: str | None = None
 
+    def resting_on(self, attempt: int) -> "Ending":
+        """Give the same ending of another attempt."""
+        return replace(self, attempt=attempt)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
@@ -208,3 +212,39 @@ class Run:
     ended: float | None
     manifest: str
     summary: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image as the ledger has it.
+
+    Attributes:
+        seq: grows with every outcome that is written down.
+        file: relative to the job directory, with `size` bytes.
+        record: its line of `metadata.jsonl`.
+    """
+
+    seq: int
+    key: str
+    file: str
+    size: int
+    sha256: str
+    record: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """An image that `metadata.jsonl` tells of when the ledger is lost.
+
+    Attributes:
+        ending: without an attempt yet.
+        resolution: that was asked for.
+        created: unix seconds.
+        cost: micro-dollars; None when the price was unknown.
+    """
+
+    ending: Ending
+    resolution: str
+    created: float
+    billed: Billed
+    cost: int | None

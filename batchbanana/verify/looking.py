@@ -1,0 +1,171 @@
+"""Reads a job directory and says what is wrong there; changes nothing. Memory does not grow with the job."""
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+from batchbanana.images import ImageError, Inspector
+from batchbanana.job import JobDirectory
+from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned
+from batchbanana.spool import LINK, READY
+from batchbanana.verify.finding import Finding, Kind, Seen, judge, missing, unreadable
+
+BLOCK = 1 << 20  # bytes hashed at once
+GONE = {errno.ENOENT, errno.ENOTDIR}  # anything else that a disk says does not mean that a file is not there
+
+
+class Looking:
+    """One look at a job.
+
+    Attributes:
+        checked: images whose files were read so far.
+    """
+
+    def __init__(self, job: JobDirectory, *, is_at_work: bool = False) -> None:
+        """Take a job, and whether a run is at work there."""
+        self.job = job
+        self.is_at_work = is_at_work
+        self.checked = 0
+
+    def all(self) -> Iterator[Finding]:
+        """Give everything that is wrong; while a run is at work, only what cannot be of its making."""
+        fault = self.ledger()
+        if fault is not None:
+            yield fault
+            return
+        store = self.job.read_store()
+        with contextlib.closing(store) if store is not None else contextlib.nullcontext():
+            if store is None:
+                yield from self.leftovers()
+                return
+            yield from (finding for _, finding in self.bad_images(store))
+            if not self.is_at_work:
+                yield from self.metadata(store)
+                yield from self.strays(store)
+                yield from self.unfinished(store)
+                yield from self.leftovers()
+
+    def ledger(self) -> Finding | None:
+        """Say whether the ledger is lost or damaged."""
+        told = (self.job.path / "metadata.jsonl").exists()
+        rebuild = "or let `verify --repair` rebuild it from metadata.jsonl" if told else "or choose another --output"
+        remedy = f"put it back from a copy, {rebuild}"
+        place = str(self.job.ledger)
+        if self.job.has_lost_ledger():
+            return Finding(kind=Kind.LEDGER, place=place, fault="is lost, but images are there", remedy=remedy)
+        if not self.job.ledger.exists():
+            return None
+        wrong = flaw(self.job.ledger)
+        if wrong is None:
+            return None
+        return Finding(kind=Kind.LEDGER, place=place, fault=f"is damaged ({wrong})", remedy=remedy)
+
+    def bad_images(self, store: Store) -> Iterator[tuple[Image, Finding]]:
+        """Hash and walk through the file of every image of the ledger."""
+        for image in images(store):
+            finding = self._look(image)
+            self.checked += 1
+            # A run that is at work may have replaced the image since its row was read.
+            if finding is not None and not (self.is_at_work and image_of(store, image.key) != image):
+                yield image, finding
+
+    def _look(self, image: Image) -> Finding | None:
+        try:
+            return judge(image, see(self.job.path / image.file))
+        except OSError as error:
+            if error.errno in GONE:
+                return missing(image)
+            return unreadable(image, error.strerror or str(error))
+
+    def metadata(self, store: Store) -> Iterator[Finding]:
+        """Compare `metadata.jsonl` with the ledger, line by line."""
+        path = self.job.path / "metadata.jsonl"
+        fault = _difference(path, store)
+        if fault is not None:
+            remedy = "let the next run or `verify --repair` write it anew from the ledger"
+            yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy)
+
+    def strays(self, store: Store) -> Iterator[Finding]:
+        """Find the files below `images/` that are no task's."""
+        index_files(store)
+        for path in _files(self.job.path / "images"):
+            name = path.relative_to(self.job.path).as_posix()
+            if not is_owned(store, name):
+                remedy = "move it away, for a run overwrites nothing and readers of metadata.jsonl want a line for it"
+                yield Finding(kind=Kind.STRAY, place=name, fault="is no task's image", remedy=remedy)
+
+    def unfinished(self, store: Store) -> Iterator[Finding]:
+        """Find the attempts whose end is not known."""
+        for attempt in store.unsettled():
+            remedy = "run again, which brings its image home or counts it as possibly billed"
+            place = f"attempt {attempt.id} (task {attempt.errand['key']})"
+            yield Finding(kind=Kind.OPEN, place=place, fault="has no end in the ledger", remedy=remedy)
+
+    def leftovers(self) -> Iterator[Finding]:
+        """Find what a run that died has left in the spool."""
+        for path in _files(self.job.own / "spool"):
+            fault, remedy = _leftover(path.name)
+            yield Finding(kind=Kind.SPOOL, place=str(path), fault=fault, remedy=remedy)
+
+
+def see(path: Path) -> Seen:
+    """Read a file a block at a time.
+
+    Raises:
+        OSError: it is gone or cannot be read.
+    """
+    digest, inspector, size = hashlib.sha256(), Inspector(), 0
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            digest.update(block)
+            inspector.feed(block)
+            size += len(block)
+    try:
+        return Seen(size=size, sha256=digest.hexdigest(), picture=inspector.result())
+    except ImageError as error:
+        return Seen(size=size, sha256=digest.hexdigest(), picture=None, flaw=str(error))
+
+
+def _difference(path: Path, store: Store) -> str | None:
+    """Say where a file stops to be what the ledger says; None when it is all the same."""
+    wanted = (line.encode() + b"\n" for _, line in store.image_records())
+    try:
+        with path.open("rb") as handle:
+            for number, (found, right) in enumerate(zip_longest(handle, wanted), start=1):
+                if found is None:
+                    return f"ends before line {number}, though the ledger has more images"
+                if right is None:
+                    return f"has a line {number}, though the ledger has no more images"
+                if found != right:
+                    return f"is not as the ledger has it, from line {number} on"
+    except FileNotFoundError:
+        return "is missing" if next(wanted, None) is not None else None
+    return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Walk through a folder without holding it; what is no folder counts as a file, and no link is followed."""
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+
+def _leftover(name: str) -> tuple[str, str]:
+    if READY.fullmatch(name):
+        return "is an image that is paid for and not in its place yet", "run again to bring it home"
+    if LINK.fullmatch(name):
+        return "notes where an image that is paid for can be fetched", "run again soon to fetch it"
+    if name.endswith((".part", ".copy")):
+        return "was never whole", "the next run removes it"
+    return "is nothing that a run has left", "move it away"

@@ -1,0 +1,79 @@
+"""What `verify --repair` does, while it holds the job. Killed anywhere it has lost nothing, and is begun again.
+
+Files move before rows change: what a crash leaves between the two is an image that is missing, which is found again.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchbanana.job import JobDirectory
+from batchbanana.ledger import Caps, Image, Metadata, Store, put_back
+from batchbanana.spool import SUPERSEDED, Spool
+from batchbanana.verify.finding import BOUGHT_AGAIN, Finding, Kind
+from batchbanana.verify.looking import Looking, see
+from batchbanana.verify.rebuilding import rebuild
+
+
+def mend(looking: Looking) -> Iterator[Finding]:
+    """Give everything that is wrong, and mend what can be mended without a service; call it while the job is held.
+
+    Raises:
+        BatchError, OSError, sqlite3.Error: it cannot be written; what was mended so far is.
+    """
+    job, spool = looking.job, Spool(looking.job.path)
+    fault = looking.ledger()
+    if fault is not None:
+        yield from rebuild(job, spool, fault)
+        if looking.ledger() is not None:
+            return
+    if job.ledger.exists():
+        with contextlib.closing(job.open_store(Caps())) as store:
+            yield from _mend(looking, store, spool)
+    yield from looking.leftovers()
+
+
+def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
+    path = looking.job.path / "metadata.jsonl"
+    for finding in looking.metadata(store):
+        if path.exists():
+            spool.keep_aside(path, path.name)
+        Metadata(path, store).renew()
+        yield finding.mended("it is written anew from the ledger, and what was there is kept under " + str(SUPERSEDED))
+    is_stale = False
+    for image, finding in looking.bad_images(store):
+        if finding.kind not in BOUGHT_AGAIN:
+            yield finding
+            continue
+        _keep_aside(looking.job, spool, image.file)
+        if _bring_back(looking.job, spool, image):
+            yield finding.mended("it is brought back from the spool")
+            continue
+        store.execute("BEGIN IMMEDIATE")
+        put_back(store, image.key)
+        store.execute("COMMIT")
+        is_stale = True
+        yield finding.mended(_told(finding))
+    if is_stale:
+        Metadata(path, store).renew()
+    yield from looking.strays(store)
+    yield from looking.unfinished(store)
+
+
+def _keep_aside(job: JobDirectory, spool: Spool, file: str) -> None:
+    path = job.path / file
+    if path.is_symlink() or path.exists():
+        spool.keep_aside(path, file)
+
+
+def _bring_back(job: JobDirectory, spool: Spool, image: Image) -> bool:
+    """Put an image into its place again that the spool still has, because a run died just before it forgot it."""
+    for ready in (job.own / "spool").glob(f"*.0.{image.sha256}.ready"):
+        if see(ready).sha256 == image.sha256:
+            return spool.publish(ready, Path(image.file))
+    return False
+
+
+def _told(finding: Finding) -> str:
+    aside = f", and the file is kept under {SUPERSEDED}" if finding.kind is Kind.DAMAGED else ""
+    return f"its task is pending again{aside}, so the next run makes it and pays for it"
