@@ -83,6 +83,7 @@ def test_the_ledgers_own_faults_end_with_14_all_others_with_13_and_the_ledgers_w
 
 def test_a_line_tells_the_outcome_the_file_and_the_money() -> None:
     restored = read_line(line())
+    assert read_line(line(extras=["extras/1_x1.png"], replaces="images/0.png")).ending.file == "images/hero/1.png"
     ending = restored.ending
     assert (ending.key, ending.outcome, ending.file) == ("0" * 32, Outcome.DEGRADED, "images/hero/1.png")
     assert (ending.size, ending.sha256, ending.record) == (99, "a" * 64, RECORD)
@@ -128,6 +129,10 @@ def test_a_time_without_a_zone_is_utc(created: str) -> None:
         (line(file_name="images//x.png"), "below images/"),
         (line(file_name="extras/x.png"), "below images/"),
         (line(file_name=7), "below images/"),
+        (line(file_name="images/x\0.png"), "below images/"),
+        (line(extras="extras/x.png"), "has no list of extras"),
+        (line(extras=["images/x.png"]), "below extras/"),
+        (line(replaces="../x.png"), "has no replaces below images/"),
         (line(bytes=True), "has no bytes"),
         (line(bytes=0), "has no bytes"),
         (line(bytes=2**63), "has no bytes"),

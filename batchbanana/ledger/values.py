@@ -231,6 +231,12 @@ class Image:
     sha256: str
     record: dict[str, object]
 
+    @property
+    def extras(self) -> list[str]:
+        """The files of further images of the same answer."""
+        told = self.record.get("extras")
+        return [str(file) for file in told] if isinstance(told, list) else []
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:

@@ -49,6 +49,8 @@ def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
         if _bring_back(looking.job, spool, image):
             yield finding.mended("it is brought back from the spool")
             continue
+        for extra in image.extras:  # or they would stand where those of the next image belong
+            _keep_aside(looking.job, spool, extra)
         store.execute("BEGIN IMMEDIATE")
         put_back(store, image.key)
         store.execute("COMMIT")

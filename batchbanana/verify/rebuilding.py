@@ -18,7 +18,7 @@ from batchbanana.verify.telling import UntoldError, read_line
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file; that of a lost ledger would spoil the new one
 UNTOLD = (
     "what that does not tell is gone: tasks that failed or were refused, which are asked again, attempts without an "
-    "image and what they may have cost, when requests were sent, and whether the sandbox made it all"
+    "image and what they may have cost, and whether the sandbox made it all"
 )
 
 

@@ -33,13 +33,14 @@ def read_line(line: bytes) -> Restored:
     lacks = sorted(ASKED - record.keys())
     if lacks:
         raise UntoldError(f"has no {lacks[0]}")
+    _check_others(record)
     cost = _cost(record.get("cost_usd"))
     ending = Ending(
         key=_matched(record, "key", KEY),
         outcome=_outcome(record.get("outcome")),
         attempt=0,
         record=record,
-        file=_file(record.get("file_name")),
+        file=_file(record.get("file_name"), "images", "file_name"),
         size=_size(record.get("bytes")),
         sha256=_matched(record, "sha256", SHA256),
     )
@@ -65,10 +66,26 @@ def _outcome(value: object) -> Outcome:
     return Outcome(str(value))
 
 
-def _file(value: object) -> str:
+def _check_others(record: dict[str, object]) -> None:
+    """Check the other files that a line names, for they are moved in their time."""
+    extras = record.get("extras", [])
+    if not isinstance(extras, list):
+        raise UntoldError("has no list of extras")
+    for extra in extras:
+        _file(extra, "extras", "extras")
+    if "replaces" in record:
+        _file(record["replaces"], "images", "replaces")
+
+
+def _file(value: object, folder: str, name: str) -> str:
     path = PurePosixPath(value) if isinstance(value, str) else PurePosixPath()
-    if path.parts[:1] != ("images",) or len(path.parts) < 2 or ".." in path.parts or str(path) != value:
-        raise UntoldError("has no file_name below images/")
+    if (
+        path.parts[:1] != (folder,)
+        or len(path.parts) < 2
+        or {"..", "\0"} & {*path.parts, *str(path)}
+        or str(path) != value
+    ):
+        raise UntoldError(f"has no {name} below {folder}/")
     return str(path)
 
 

@@ -256,6 +256,22 @@ def test_missing_and_damaged_images_are_made_again_and_nothing_else_is_and_what_
     assert verify(job).code == 0
 
 
+def test_further_images_of_an_answer_make_room_for_those_of_the_next(tmp_path: Path) -> None:
+    faults = [{"then": {"texts": True}}]
+    with in_thread({"latency": 0.0, "faults": faults}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        job.run()
+        [extra] = job.records[0]["extras"]
+        for bought in (2, 3):
+            images(job)[0].unlink()
+            (job.output / extra).write_bytes(b"the extra of that time %d" % bought)
+            assert verify(job, "--repair").code == 0
+            assert (job.run().code, sandbox.bill()["billed"]) == (0, bought)
+            assert job.records[0]["extras"] == [extra]
+        assert len(list((job.output / SUPERSEDED / "extras").rglob("*.*"))) == 2
+        job.check()
+
+
 def test_an_image_that_the_spool_still_has_is_not_bought_again(job: Job, sandbox: Handle) -> None:
     """As if the run had died before the spool forgot it, and somebody had then removed the image."""
     record, path = job.records[0], images(job)[0]
