@@ -5,6 +5,7 @@ Files move before rows change: what a crash leaves between the two is an image t
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from batchbanana.job import JobDirectory
@@ -45,6 +46,9 @@ def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
         if finding.kind not in BOUGHT_AGAIN:
             yield finding
             continue
+        if _is_linked(looking.job, image.file):
+            yield replace(finding, remedy="a folder on its way is a link, so nothing is mended; put the folder there")
+            continue
         _keep_aside(looking.job, spool, image.file)
         if _bring_back(looking.job, spool, image):
             yield finding.mended("it is brought back from the spool")
@@ -66,6 +70,11 @@ def _keep_aside(job: JobDirectory, spool: Spool, file: str) -> None:
     path = job.path / file
     if path.is_symlink() or path.exists():
         spool.keep_aside(path, file)
+
+
+def _is_linked(job: JobDirectory, file: str) -> bool:
+    """Whether a file may lie outside the job directory, where nothing is moved."""
+    return any((job.path / folder).is_symlink() for folder in Path(file).parents if folder != Path())
 
 
 def _bring_back(job: JobDirectory, spool: Spool, image: Image) -> bool:

@@ -174,6 +174,17 @@ def test_what_is_paid_for_in_the_spool_of_a_lost_ledger_is_kept_aside(job: Job) 
     assert job.run().json["attempts"] == 0
 
 
+def test_nothing_is_mended_behind_a_link_that_leads_out_of_the_job_directory(job: Job, tmp_path: Path) -> None:
+    (job.output / "images/hero").rename(tmp_path / "elsewhere")
+    (job.output / "images/hero").symlink_to(tmp_path / "elsewhere")
+    spoil(images(job)[0])
+    outside = sorted((tmp_path / "elsewhere").iterdir())
+    ended = verify(job, "--repair", "--json")
+    assert (ended.code, ended.json["left"]["damaged"], ended.json["checked"]) == (13, 1, 6)
+    assert "a folder on its way is a link" in ended.json["findings"][0]["message"]
+    assert sorted((tmp_path / "elsewhere").iterdir()) == outside
+
+
 class Killed(BaseException):
     """What no handler catches."""
 
