@@ -43,10 +43,13 @@ def manifest_of(folder: Path) -> Path:
     """Give the manifest of a job directory's last run, which may be gone by now.
 
     Raises:
-        UsageError: no run was ever there.
+        UsageError: no run is known that was there.
     """
     with read_ledger(folder) as store:
         last = store.last_run() if store is not None else None
+        has_images = store is not None and any(store.count_outcomes().values())
+    if last is None and has_images:
+        raise UsageError(f"The ledger of {folder} was rebuilt and knows no manifest yet; name the manifest")
     if last is None:
         raise UsageError(
             f"{folder} is not a job directory: it has no ledger; name a manifest or a folder that 'run' made"

@@ -31,7 +31,7 @@ from tests.support.damage import (
     spoil,
     verify,
 )
-from tests.support.program import Job, environment, manifest, until
+from tests.support.program import Job, command, environment, manifest, until
 
 
 def test_missing_and_damaged_images_are_made_again_and_nothing_else_is_and_what_was_damaged_is_kept(
@@ -112,6 +112,8 @@ def test_a_lost_or_damaged_ledger_is_rebuilt_so_that_a_run_sends_nothing(
     assert ended.code == 0, ended.out
     assert "it is rebuilt from metadata.jsonl with 6 images; what that does not tell is gone" in ended.out
     assert (job.output / "metadata.jsonl").read_bytes() == told
+    status = command("status", str(job.output))
+    assert (status.code, "was rebuilt and knows no manifest yet; name the manifest" in status.err) == (2, True)
     again = job.run()
     assert (again.code, again.json["attempts"], again.json["done"]) == (0, 0, 6)
     assert (again.json["cost_usd"], sandbox.bill()["requests"]) == (money, 6)
