@@ -155,6 +155,9 @@ class Grants:
         grant = None
         try:
             grant = await self._ledger.begin(sending)
+            if self._ledger.broken is not None:  # it broke right after that commit: what comes back could not be kept
+                grant = None
+                raise self._ledger.broken
         finally:
             if grant is not Grant.GRANTED:
                 await worker.abandon()

@@ -256,6 +256,8 @@ class Runner:
         except OSError as error:
             self._feed.finish(work, None)
             raise DiskError(f"An image could not be put in its place ({error}); it is safe in the spool") from error
+        if placed.trouble:
+            self.stop(Stop(exit_code=Exit.DISK, reason=placed.trouble))
         known = Known(
             outcome=placed.outcome, file=placed.file, size=placed.size, differed=differed(work, placed.outcome)
         )

@@ -146,7 +146,9 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
         store = await to_thread.run_sync(job.open_store, _caps(order))
         await to_thread.run_sync(spool.open)
         await to_thread.run_sync(_begin, store, order)
-        yield await stack.enter_async_context(Ledger(order.output, store)), spool
+        with explained():
+            ledger = Ledger(order.output, store)
+        yield await stack.enter_async_context(ledger), spool
 
 
 def _begin(store: Store, order: Order) -> None:

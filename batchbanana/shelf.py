@@ -57,12 +57,14 @@ class Placed:
         file: the image that the task has now, relative to the job directory; None when it was put aside.
         size: of that file in bytes.
         note: what is to be said of it; empty when all is as asked.
+        trouble: why the disk could not be tidied after it, which the next run does; empty when it was.
     """
 
     outcome: Outcome
     file: str | None = None
     size: int | None = None
     note: str = ""
+    trouble: str = ""
 
 
 # Of two images of one task the better stays.
@@ -110,8 +112,12 @@ class Shelf:
         ending = _ending(parcel, files, outcome, "; ".join(filter(None, (note, parcel.note))))
         await self._settle(parcel, ending)
         self._placed.difference_update(files)
-        await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
-        return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note)
+        trouble = ""
+        try:
+            await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
+        except OSError as error:
+            trouble = f"The spool cannot be tidied ({error.strerror}); look at the disk and run again"
+        return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note, trouble=trouble)
 
     def _judge(self, parcel: Parcel) -> tuple[Outcome, str]:
         """Say whether an image is what was asked, and if not, what differs."""

@@ -69,12 +69,12 @@ class Inbox:
 
         Raises:
             OSError: the image could not be kept.
-            DiskError: it is ready in the spool, but the disk may not know; its attempt must stay open to be adopted.
+            DiskError: it is in the spool, but the disk may not know; its attempt must stay open to be adopted.
         """
         try:
             return self._store(index, 0)
         except OSError as error:
-            if self._parts[index].is_ready:
+            if self._parts[index].is_safe:
                 raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
             raise
 

@@ -140,7 +140,11 @@ class LocalWorker:
         verdict = inbox.judge(attempt)
         if isinstance(verdict, Failure):
             return _hinted(answer, verdict) if answer.end is End.WHOLE else _broken_off(answer, verdict)
-        return await self._bring_home(attempt, inbox, self._told(verdict), seconds)
+        choice = self._told(verdict)
+        try:
+            return await self._bring_home(attempt, inbox, choice, seconds)
+        except OSError as error:  # the answer is whole, so what it has cost is known, although it cannot be kept
+            return replace(_disk_failure(error, inbox), billed=choice.billed, charge=choice.charge)
 
     async def _bring_home(
         self, attempt: Attempt, inbox: Inbox, choice: Choice, seconds: float

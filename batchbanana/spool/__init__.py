@@ -2,11 +2,14 @@
 
 Files in `spool/` are called `<attempt>.<index>.part` while they are written and `<attempt>.<rank>.<sha256>.ready` from
 the moment they are whole, checked and synced. A ready file is never deleted before the ledger knows its image.
+A whole file that the disk would not sync or name is called `<attempt>.<rank>.<sha256>.<size>.whole`; the next start
+makes it ready if its bytes are still there.
 `<attempt>.0.link` notes where the image that counts can be fetched; it goes once the image is ready, or once the
 ledger knows that it will never be.
 All functions block on the disk and are called in worker threads, but for `Part.write`.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -22,6 +25,8 @@ __all__ = ["FULL", "Files", "Linked", "Part", "Ready", "Spool"]
 
 LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
+WHOLE = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.(?P<size>\d+)\.whole")
+BLOCK = 1 << 20  # bytes read at once
 SUPERSEDED = Path(".batchbanana/superseded")
 
 
@@ -34,7 +39,7 @@ class Part:
         self._hash = hashlib.sha256()
         self.path = path
         self.size = 0
-        self.is_ready = False
+        self.is_safe = False  # it has a name under which the next start looks for it
 
     def write(self, data: bytes) -> None:
         """Append; only into the system's cache, so it does not wait for the disk."""
@@ -54,19 +59,33 @@ class Part:
 
         Args:
             rank: 0 for the image that counts, 1… for extras.
+
+        Raises:
+            OSError: the disk refuses; `is_safe` says whether the next start finds it nevertheless.
         """
         digest = self.sha256
-        attempt = self.path.name.split(".")[0]
-        ready = self.path.with_name(f"{attempt}.{rank}.{digest}.ready")
-        self.settle(ready)
+        name = f"{self.path.name.split('.')[0]}.{rank}.{digest}"
+        ready = self.path.with_name(f"{name}.ready")
+        try:
+            self.settle(ready)
+        except OSError:
+            if not self.is_safe:
+                self._put_by(self.path.with_name(f"{name}.{self.size}.whole"))
+            raise
         return ready, digest
+
+    def _put_by(self, whole: Path) -> None:
+        """Give a file that could not be made durable a name by which the next start can tell that it is whole."""
+        with contextlib.suppress(OSError):  # what made us come here is told
+            self._files.rename(self.path, whole)
+            self.is_safe = True
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
         self._files.sync(self._handle, self.size)
         self._handle.close()
         self._files.rename(self.path, target)
-        self.is_ready = True
+        self.is_safe = True
         self._files.sync_folder(target.parent)
 
     def trim(self) -> None:
@@ -78,9 +97,10 @@ class Part:
         self._handle.close()
 
     def discard(self) -> None:
-        """Forget the file; harmless after `keep`."""
-        self.close()
-        self._files.unlink(self.path)
+        """Forget the file; harmless after `keep`. One that the disk does not let go is dropped by the next start."""
+        with contextlib.suppress(OSError):
+            self.close()
+            self._files.unlink(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +183,7 @@ class Spool:
             part.write(data)
             part.settle(path)
         except OSError as error:
-            if part.is_ready:
+            if part.is_safe:
                 raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is fetched later") from error
             raise
         finally:
@@ -219,14 +239,41 @@ class Spool:
         self._files.unlink(self._job / final)
 
     def recover(self) -> list[Ready]:
-        """Drop what was not whole and list what is ready, hashed again."""
+        """Drop what was not whole and list what is ready, hashed again.
+
+        Raises:
+            OSError: the disk refuses; nothing that was paid for is dropped.
+        """
         found: list[Ready] = []
-        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
+        for path in self._in_spool():
+            if (name := WHOLE.fullmatch(path.name)) is not None:
+                self._make_ready(path, name)
+        for path in self._in_spool():
             if path.suffix in {".part", ".copy"}:
                 self._files.unlink(path)
             elif (name := READY.fullmatch(path.name)) is not None:
                 found.append(_look(path, int(name["attempt"]), int(name["rank"]), name["sha256"]))
         return found
+
+    def _in_spool(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+    def _make_ready(self, whole: Path, name: re.Match[str]) -> None:
+        """Write a whole file anew, since a disk that failed to sync it may never do so; drop it if bytes are gone."""
+        aside = whole.with_name(f"{name['attempt']}.{name['rank']}.whole.part")
+        self._files.unlink(aside)
+        left = int(name["size"])
+        part = Part(self._files, aside, left)
+        try:
+            with whole.open("rb") as handle:
+                while block := handle.read(min(BLOCK, left)):
+                    part.write(block)
+                    left -= len(block)
+            if part.sha256 == name["sha256"]:
+                part.keep(int(name["rank"]))
+        finally:
+            part.discard()
+        self._files.unlink(whole)
 
     def notes(self) -> list[Linked]:
         """List the notes of images to be fetched, which earlier runs left.

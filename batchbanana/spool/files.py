@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeVar
 DESCRIPTOR_PATIENCE = 30.0  # seconds
 Opened = TypeVar("Opened")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_RESERVATION = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV}
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -25,11 +26,12 @@ class Files:
             if size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle.fileno(), 0, size)
         except OSError as error:
-            if error.errno in FULL:
+            # A file system without reservation only loses the early warning; one that fails must cost nothing.
+            if error.errno not in NO_RESERVATION:
                 handle.close()
-                path.unlink()
+                with contextlib.suppress(OSError):  # the next start drops it
+                    path.unlink()
                 raise
-            # A file system without reservation (EINVAL, EOPNOTSUPP) only loses the early warning.
         return handle
 
     def sync(self, handle: BinaryIO, size: int) -> None:
