@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -211,3 +212,56 @@ def test_a_note_that_is_not_as_it_was_written_is_told(tmp_path: Path, text: str)
     (spool.folder / "7.0.link").write_text(text)
     with pytest.raises(DiskError, match=r"7\.0\.link cannot be read as it was written"):
         spool.notes()
+
+
+class Unsure(Files):
+    """A disk that syncs no file."""
+
+    def sync(self, handle: BinaryIO, size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def unsynced(job: Path) -> tuple[Spool, Path]:
+    spool = opened(job, Unsure())
+    part = spool.part(1, 0, 1 << 20)
+    part.write(b"picture")
+    with pytest.raises(OSError, match="Input/output"):
+        part.keep(0)
+    part.discard()
+    assert part.is_ready
+    [whole] = spool.folder.iterdir()
+    return spool, whole
+
+
+def test_a_whole_file_that_could_not_be_synced_is_written_anew_at_the_next_start(tmp_path: Path) -> None:
+    spool, _ = unsynced(tmp_path)
+    with pytest.raises(OSError, match="Input/output"):
+        spool.recover()
+    assert [path.suffix for path in spool.folder.iterdir()] == [".whole"], "as long as the disk fails it waits"
+    [found] = opened(tmp_path).recover()
+    assert (found.intact, found.size, found.path.read_bytes()) == (True, 7, b"picture")
+    assert list(spool.folder.iterdir()) == [found.path]
+
+
+def test_a_file_that_could_not_be_synced_and_has_lost_bytes_since_is_dropped(tmp_path: Path) -> None:
+    spool, whole = unsynced(tmp_path)
+    whole.write_bytes(b"pict\0\0\0" + bytes(100))
+    assert opened(tmp_path).recover() == []
+    assert list(spool.folder.iterdir()) == []
+
+
+def test_a_disk_that_fails_to_reserve_room_is_told_and_one_that_cannot_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = opened(tmp_path)
+    for number, fails in ((errno.EIO, True), (errno.EOPNOTSUPP, False)):
+
+        def refuse(*_: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        if fails:
+            with pytest.raises(OSError, match="Input/output"):
+                spool.part(1, 0, 10)
+        else:
+            spool.part(1, 0, 10).close()

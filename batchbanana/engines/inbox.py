@@ -74,7 +74,7 @@ class Inbox:
         try:
             return self._store(index, 0)
         except OSError as error:
-            if self._parts[index].is_safe:
+            if self._parts[index].is_ready:
                 raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
             raise
 

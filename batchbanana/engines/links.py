@@ -4,6 +4,7 @@ Where the image is to be had is written down before anything is asked, so that a
 fetches it. The note goes when the image is ready in the spool.
 """
 
+import contextlib
 import errno
 import random
 from collections.abc import Callable, Container
@@ -60,17 +61,21 @@ class Fetcher:
         """Write down where the image that counts is, before anything is asked; run it shielded from cancellation.
 
         Returns:
-            The note; or a failure for an address that must never be asked, which is not written down: it may hold
-            the key.
+            The note, perhaps one that the disk would not take: the image is then to be had only now. Or a failure
+            for an address that must never be asked, which is not written down: it may hold the key.
 
         Raises:
-            OSError, DiskError: as `Spool.note` does.
+            DiskError: as `Spool.note` does.
         """
         try:
             url = self._downloads.check(url)
         except RefusedError as refused:
             return self._lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
-        return await to_thread.run_sync(self._spool.note, attempt, url, model_version, billed, cost, limiter=self._disk)
+        facts = (attempt, url, model_version, billed, cost)
+        try:
+            return await to_thread.run_sync(self._spool.note, *facts, limiter=self._disk)
+        except OSError:
+            return self._spool.unwritten(*facts)
 
     async def bring(self, note: Linked, rung: Rung, tries: int = TRIES) -> StoredImage | Failure | Held:
         """Fetch the image that counts, with tries of its own.
@@ -155,7 +160,7 @@ class Fetcher:
                 await to_thread.run_sync(landing.discard, limiter=self._disk)
 
     async def _forget(self, note: Linked) -> None:
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), contextlib.suppress(OSError):  # then the next start drops it
             await to_thread.run_sync(self._spool.forget, note.path, limiter=self._disk)
 
     def _held(self, url: str, reason: str) -> Held:

@@ -79,7 +79,7 @@ class LocalWorker:
         """Drop the note of an image that will never come: only now would a crash not make the next run buy it anew."""
         spent, self._spent = self._spent, None
         if spent is not None:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), contextlib.suppress(OSError):  # the next start drops it, too
                 await to_thread.run_sync(self._spool.forget, spent.path, limiter=self._disk)
 
     @property
@@ -169,15 +169,19 @@ class LocalWorker:
 
     async def _fetch(self, attempt: Attempt, inbox: Inbox, url: str, choice: Choice) -> StoredImage | Failure | Held:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(inbox.trim, limiter=self._disk)  # on a full disk, its room is the note's
+            with contextlib.suppress(OSError):  # on a full disk, its room is the note's; else it is no matter
+                await to_thread.run_sync(inbox.trim, limiter=self._disk)
             cost = attempt.rung.cost(choice.charge)
             note = await self._fetcher.note(attempt.id, url, choice.model_version, choice.billed, cost)
         if isinstance(note, Failure):
             return note
-        self._holds = True
+        self._holds = note.is_written
         result = await self._fetcher.bring(note, attempt.rung)
         if isinstance(result, Failure):
             self._spent = note
+        if isinstance(result, Held) and not note.is_written:
+            message = f"{result.reason}, and the disk does not take a note of where it is; look at the disk"
+            return Failure(kind=FailureKind.DISK, message=message, billed=choice.billed, charge=choice.charge)
         return result
 
     async def _extras(

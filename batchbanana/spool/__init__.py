@@ -39,7 +39,7 @@ class Part:
         self._hash = hashlib.sha256()
         self.path = path
         self.size = 0
-        self.is_safe = False  # it has a name under which the next start looks for it
+        self.is_ready = False  # it has a name under which the next start looks for it
 
     def write(self, data: bytes) -> None:
         """Append; only into the system's cache, so it does not wait for the disk."""
@@ -61,7 +61,7 @@ class Part:
             rank: 0 for the image that counts, 1… for extras.
 
         Raises:
-            OSError: the disk refuses; `is_safe` says whether the next start finds it nevertheless.
+            OSError: the disk refuses; `is_ready` says whether the next start finds it nevertheless.
         """
         digest = self.sha256
         name = f"{self.path.name.split('.')[0]}.{rank}.{digest}"
@@ -69,23 +69,25 @@ class Part:
         try:
             self.settle(ready)
         except OSError:
-            if not self.is_safe:
-                self._put_by(self.path.with_name(f"{name}.{self.size}.whole"))
+            if not self.is_ready:
+                self._put_by(ready, self.path.with_name(f"{name}.{self.size}.whole"))
             raise
         return ready, digest
 
-    def _put_by(self, whole: Path) -> None:
+    def _put_by(self, ready: Path, whole: Path) -> None:
         """Give a file that could not be made durable a name by which the next start can tell that it is whole."""
         with contextlib.suppress(OSError):  # what made us come here is told
-            self._files.rename(self.path, whole)
-            self.is_safe = True
+            self.is_ready = ready.exists()  # renamed after all, though the disk said no
+            if not self.is_ready:
+                self._files.rename(self.path, whole)
+                self.is_ready = True
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
         self._files.sync(self._handle, self.size)
         self._handle.close()
         self._files.rename(self.path, target)
-        self.is_safe = True
+        self.is_ready = True
         self._files.sync_folder(target.parent)
 
     def trim(self) -> None:
@@ -128,6 +130,7 @@ class Linked:
         url: as the server wrote it; it may hold a signature, so it is not to be told.
         model_version: what the server said made it.
         billed, cost: what the answer said of the money; the cost in micro-dollars, None when it did not say.
+        is_written: whether it is on the disk, so that a later run can fetch the image.
     """
 
     path: Path
@@ -136,6 +139,7 @@ class Linked:
     model_version: str | None
     billed: Billed
     cost: int | None = None
+    is_written: bool = True
 
 
 class Spool:
@@ -175,20 +179,38 @@ class Spool:
             OSError: it could not be written down.
             DiskError: it is written down, but the disk may not know; its attempt must stay open.
         """
-        path = self.folder / f"{attempt}.0.link"
+        path = self._note_path(attempt)
         facts = {"url": url, "model_version": model_version, "billed": str(billed), "cost": cost}
         data = json.dumps(facts).encode()
-        part = with_patience(lambda: Part(self._files, path.with_name(f"{path.name}.part"), len(data)))
+        part = with_patience(lambda: Part(self._files, path.with_name(f"{path.name}.part"), 0))
         try:
             part.write(data)
             part.settle(path)
         except OSError as error:
-            if part.is_safe:
+            if part.is_ready:
                 raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is fetched later") from error
             raise
         finally:
             part.discard()
         return Linked(path=path, attempt=attempt, url=url, model_version=model_version, billed=billed, cost=cost)
+
+    def unwritten(
+        self, attempt: int, url: str, model_version: str | None, billed: Billed, cost: int | None = None
+    ) -> Linked:
+        """Give the note that the disk would not take."""
+        path = self._note_path(attempt)
+        return Linked(
+            path=path,
+            attempt=attempt,
+            url=url,
+            model_version=model_version,
+            billed=billed,
+            cost=cost,
+            is_written=False,
+        )
+
+    def _note_path(self, attempt: int) -> Path:
+        return self.folder / f"{attempt}.0.link"
 
     def publish(self, ready: Path, final: Path) -> bool:
         """Link a ready file to its final name and sync; False when another file stands there.

@@ -24,6 +24,7 @@ SQLITE = {
     errno.EIO: (sqlite3.SQLITE_IOERR, "disk I/O error"),
     errno.EACCES: (sqlite3.SQLITE_READONLY, "attempt to write a readonly database"),
 }
+OPENING = {"open", "read", "connect"}  # what they give would be nobody's to close
 LEDGER = {"connect", "statement", "commit"}
 
 
@@ -58,6 +59,7 @@ class FailingDisk:
         root: the folder.
         nth: which call fails, counted from 1; None for none.
         number: the error, such as `errno.EIO`.
+        kind: which kind of call is counted; None for all.
         is_done: whether the call that fails has taken effect nevertheless, as a commit may whose sync failed.
 
     Attributes:
@@ -73,13 +75,16 @@ class FailingDisk:
         number: int = errno.EIO,
         spread: Spread = Spread.ONCE,
         *,
+        kind: str | None = None,
         is_done: bool = False,
     ) -> None:
         self._root = str(root)
         self._nth = nth
         self._number = number
         self._spread = spread
+        self._kind = kind
         self._is_done = is_done
+        self._count = 0
         self._lock = threading.Lock()
         self.steps: list[Step] = []
         self.failed: Step | None = None
@@ -113,13 +118,14 @@ class FailingDisk:
             fails = self._fails(self.steps[-1])
         if fails is None:
             return act()
-        if self._is_done:
+        if self._is_done and kind not in OPENING:
             act()
         raise fails
 
     def _fails(self, step: Step) -> Exception | None:
         if self.failed is None:
-            if len(self.steps) != self._nth:
+            self._count += self._kind in {None, step.kind}
+            if self._count != self._nth or self._kind not in {None, step.kind}:
                 return None
             self.failed = step
         elif self._spread is Spread.ONCE or (self._spread is Spread.ALIKE and step.kind != self.failed.kind):
@@ -137,10 +143,14 @@ class FailingDisk:
     def _on_path(self, kind: str, true: Callable[..., Any], path: Any, *more: Any, **named: Any) -> Any:
         if not self._is_ours(path):
             return true(path, *more, **named)
-        result = self.take(kind, Path(path).name, partial(true, path, *more, **named))
-        if kind == "rename" and str(more[0]).endswith(".ready"):
-            self.ready.append(Path(more[0]).name)
-        return result
+
+        def act() -> Any:
+            result = true(path, *more, **named)
+            if kind == "rename" and str(more[0]).endswith(".ready"):
+                self.ready.append(Path(more[0]).name)
+            return result
+
+        return self.take(kind, Path(path).name, act)
 
     def _on_file(self, kind: str, true: Callable[..., Any], descriptor: int, *more: Any) -> Any:
         return self.take(kind, "", partial(true, descriptor, *more))
@@ -191,5 +201,7 @@ class _Connection(sqlite3.Connection):
         return cursor
 
     def executescript(self, sql: str, /) -> sqlite3.Cursor:
-        cursor: sqlite3.Cursor = self._disk.take("statement", "script", lambda: super(_Connection, self).executescript(sql))
+        cursor: sqlite3.Cursor = self._disk.take(
+            "statement", "script", lambda: super(_Connection, self).executescript(sql)
+        )
         return cursor

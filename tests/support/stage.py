@@ -227,7 +227,7 @@ class StageWorker:
         try:
             path, sha256 = part.keep(0)
         finally:
-            self.holds = part.is_safe
+            self.holds = part.is_ready
             if self.holds:  # even if the program dies before it knows
                 self._service.whole.add(attempt.task.key)
         inspector = Inspector()

@@ -1,0 +1,78 @@
+"""The real program on a disk that is really full, at each stage of a run: it costs nothing that cannot be kept."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchbanana.sandbox.running import in_thread
+from tests.support.program import Job, environment, manifest
+
+KB = 1024
+SIZE = 8 << 20  # bytes of the disk: room for all of a small job, and for the memory that SQLite shares
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own in memory."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("only root can mount a small disk, and only on Linux is it known how")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["/usr/bin/env", "mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["/usr/bin/env", "umount", "--lazy", place], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Take up all of a disk but so many bytes."""
+    filler = disk / "filler"
+    room = os.statvfs(disk)
+    with filler.open("wb") as handle:
+        os.posix_fallocate(handle.fileno(), 0, room.f_bavail * room.f_frsize - left)
+    return filler
+
+
+# From no room at all over room for the ledger and for no image, for one image and not its row, up to all but the end.
+@pytest.mark.parametrize("left", [4, 40, 92, 180, 1100, 1140, 1160, 1180, 1200, 1260, 1400])
+def test_a_disk_that_fills_up_ends_the_run_and_what_is_paid_is_there(disk: Path, left: int) -> None:
+    with in_thread({"latency": 0.0}) as sandbox:
+        job = Job(disk, sandbox.url, manifest(8, limits={"concurrency": 2}))
+        filler = fill(disk, left * KB)
+        ended = job.run()
+        assert ended.code in {0, 13}, ended.err
+        assert ended.code == 0 or "make room" in ended.err
+        filler.unlink()
+        again = job.run()
+        assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 8, 0), again.err
+        job.check()
+        assert sandbox.bill()["requests"] == 8, "an image that there is no room for is never asked for"
+
+
+@pytest.mark.parametrize("size", [0, 4, 20, 60, 100, 700, 1100])
+def test_files_that_may_not_grow_are_a_full_disk_too(tmp_path: Path, size: int) -> None:
+    with in_thread({"latency": 0.0}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(3))
+        done = subprocess.run(
+            [sys.executable, "-m", "batchbanana", *job.arguments()],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size * KB, size * KB)),
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (0 if size > 1024 else 13), done.stderr
+        again = job.run()
+        assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 3, 0), again.err
+        job.check()
+        assert sandbox.bill()["requests"] == 3
