@@ -223,6 +223,8 @@ class Ledger:
                 self._metadata.close()
         except (sqlite3.Error, OSError, BatchError) as error:
             self._break(error)
+        finally:
+            self._metadata.drop()
 
     @property
     def broken(self) -> BatchError | None:

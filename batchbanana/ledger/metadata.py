@@ -5,6 +5,7 @@ is cut there and the missing lines are appended; after a replaced image it is wr
 on when a run died.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -72,6 +73,13 @@ class Metadata:
         self._store.put(STALE, 1)
         self.close()
 
+    def drop(self) -> None:
+        """Let go of the file as it is; the next run cuts it where it is right."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with contextlib.suppress(OSError):  # why it is let go of is known
+                handle.close()
+
     def _has_begun(self) -> bool:
         return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
 
@@ -80,8 +88,12 @@ class Metadata:
             self._seq = self._bytes = 0
             self._safe = 0, 0
         handle = self._path.open("ab")
-        if handle.tell() != self._bytes:  # a finished job's file is not touched at all
-            handle.truncate(self._bytes)
+        try:
+            if handle.tell() != self._bytes:  # a finished job's file is not touched at all
+                handle.truncate(self._bytes)
+        except OSError:
+            handle.close()
+            raise
         return handle
 
     def _ends_where_it_should(self) -> bool:
