@@ -14,6 +14,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from batchbanana.engines import tries
 from batchbanana.engines.local import LocalEngine, LocalWorker
 from batchbanana.errors import DiskError
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Link, Received, Request
@@ -317,12 +318,17 @@ class Failing(Files):
             raise OSError(5, "Input/output error")
 
 
-@pytest.mark.parametrize("files", [Failing(part=".1000.part"), Failing(rename=".ready")])
-def test_a_disk_that_fails_in_the_download_stops_the_run_and_leaves_the_note(tmp_path: Path, files: Files) -> None:
+@pytest.mark.parametrize(
+    ("files", "whole"),
+    [(Failing(part=".1000.part"), []), (Failing(rename=".ready"), [f"7.0.{digest(RED)}.{len(RED)}.whole"])],
+)
+def test_a_disk_that_fails_in_the_download_stops_the_run_and_leaves_the_note(
+    tmp_path: Path, files: Files, whole: list[str]
+) -> None:
     with bench(tmp_path, "{images}/red", files=files) as made:
         with pytest.raises(DiskError, match="run again to fetch it"):
             carried_out(made)
-        assert made.files == ["7.0.link"]
+        assert made.files == [*whole, "7.0.link"]
 
 
 def test_a_note_that_may_not_be_synced_leaves_the_attempt_open(tmp_path: Path) -> None:
@@ -333,11 +339,20 @@ def test_a_note_that_may_not_be_synced_leaves_the_attempt_open(tmp_path: Path) -
         assert (note.attempt, note.url.rsplit("/", 1)[1], note.billed) == (7, "red", Billed.YES)
 
 
-def test_a_note_that_cannot_be_written_is_a_fault_of_the_disk(tmp_path: Path) -> None:
+def test_an_image_whose_note_cannot_be_written_is_fetched_all_the_same(tmp_path: Path) -> None:
     with bench(tmp_path, "{images}/red", files=Failing(rename=".link")) as made:
+        assert isinstance(carried_out(made), Delivery)
+        assert made.files == [f"7.0.{digest(RED)}.ready"]
+
+
+def test_an_image_that_can_be_neither_fetched_nor_noted_is_a_fault_of_the_disk_and_billed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tries, "BACKOFF", (0.01, 0.01))
+    with bench(tmp_path, "http://127.0.0.1:9/nobody", files=Failing(rename=".link")) as made:
         result = carried_out(made)
         assert isinstance(result, Failure)
-        assert result.kind is FailureKind.DISK
+        assert (result.kind, result.billed) == (FailureKind.DISK, Billed.YES)
         assert made.files == []
 
 
