@@ -186,6 +186,11 @@ class Feed:
         """How many wait to be handed out again."""
         return len(self._waiting)
 
+    @property
+    def due(self) -> float:
+        """Seconds until the next of those is handed out; 0 when none waits."""
+        return max(0.0, self._waiting[0][0] - anyio.current_time()) if self._waiting else 0.0
+
     def finish(self, work: Work, outcome: Outcome | None, *, is_left: bool = False) -> None:
         """Say that work has ended, with an outcome or, None, still pending; `is_left` if it was to go on."""
         self._active -= 1

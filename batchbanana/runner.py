@@ -20,7 +20,7 @@ from batchbanana.errors import BatchError, DiskError, Exit
 from batchbanana.feed import Feed, Work, after_attempt
 from batchbanana.grants import Granted, Grants
 from batchbanana.ledger import Known, Ledger
-from batchbanana.limits import OUTAGE_LIMIT, Limits, Pause, until_quota, wall_clock
+from batchbanana.limits import LONG_WAIT, OUTAGE_LIMIT, Limits, Pause, until_quota, wall_clock
 from batchbanana.policy import (
     GiveUp,
     Retry,
@@ -107,7 +107,9 @@ class Runner:
         self._warned: set[str] = set()
         self._images = 0
         self._conflicts = 0
+        self._steps = 0  # attempts begun and ended, tasks concluded
         self._scope = anyio.CancelScope()
+        self.longest = 0.0  # seconds, of the timeouts of attempts so far
         self.stopped: Stop | None = None
         self.paused: tuple[Pause, ...] = ()  # what requests waited for when the run was stopped
         self.trouble: Stop | None = None  # ends the run with this code, but lets it finish first
@@ -123,6 +125,23 @@ class Runner:
             async with anyio.create_task_group() as group:
                 for _ in range(workers):
                     group.start_soon(self._work)
+
+    @property
+    def pulse(self) -> object:
+        """Something that changes with every attempt that begins or ends, and with every task that is looked at."""
+        return self._steps, self._feed.tally.total
+
+    @property
+    def waits(self) -> float:
+        """Seconds that what all wait for lasts still, as far as that is known; a breaker's probe is no such thing."""
+        return max(
+            (pause.seconds for pause in self._limits.pauses() if pause.seconds > LONG_WAIT), default=self._feed.due
+        )
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether what was in flight was abandoned."""
+        return self._scope.cancel_called
 
     def stop(self, stop: Stop) -> None:
         """Send nothing more; the first reason counts."""
@@ -187,8 +206,11 @@ class Runner:
 
     async def _carry_out(self, work: Work, granted: Granted, worker: Worker) -> None:
         attempt, cost = granted.attempt, None
+        self._steps += 1
+        self.longest = max(self.longest, attempt.rung.timeout)
         try:
             result = await self._guarded(granted, worker)
+            self._steps += 1
             cost = cost_of(attempt, result)
             if isinstance(result, Failure) and result.kind in NEVER_SENT:
                 self._grants.count -= 1
@@ -339,6 +361,7 @@ class Runner:
 
     def _end(self, work: Work, end: GiveUp) -> None:
         # An image of an earlier run stays what it is when asking for a better one fails.
+        self._steps += 1
         self._feed.finish(work, work.known.outcome if work.known.file else end.outcome)
         self._watcher.ended(work, end.outcome, end.reason)
 

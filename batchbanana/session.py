@@ -37,6 +37,7 @@ from batchbanana.spool import Spool
 from batchbanana.summary import Summary, counts, exit_code, money
 from batchbanana.task import Outcome
 from batchbanana.transport import Endpoint, Lanes
+from batchbanana.watchdog import Watchdog
 
 COUNT_LIMIT = 5.0  # seconds; within a service manager's patience after a drain
 TICK = 5.0  # seconds between chances to say something
@@ -97,20 +98,30 @@ async def run(order: Order, console: Console) -> Summary:
         BatchError: nothing could be begun: the directory is held, or the ledger or the disk is not usable.
     """
     interrupts = Interrupts()
+    watchdog = Watchdog(lambda: interrupts.runner)
+    result: Summary | BatchError
+    with watchdog.guarding():
+        result = await _watched(order, console, interrupts, watchdog)
+    if isinstance(result, BatchError):
+        raise result
+    first = interrupts.first
+    if first is not None and result.stopped is None:  # too late to stop this job, in time for what would come after it
+        return replace(result, exit_code=int(first.exit_code), stopped=first.reason, is_cut_short=True)
+    return result
+
+
+async def _watched(order: Order, console: Console, interrupts: Interrupts, watchdog: Watchdog) -> Summary | BatchError:
+    """Run beside those who watch and listen."""
     result: Summary | BatchError
     async with anyio.create_task_group() as group:
         group.start_soon(interrupts.heed)
+        group.start_soon(watchdog.watch)
         group.start_soon(_tick, console)
         try:
             result = await _run(order, console, interrupts)
         except BatchError as error:  # carried out of the group by hand, which would wrap it
             result = error
         group.cancel_scope.cancel()
-    if isinstance(result, BatchError):
-        raise result
-    first = interrupts.first
-    if first is not None and result.stopped is None:  # too late to stop this job, in time for what would come after it
-        return replace(result, exit_code=int(first.exit_code), stopped=first.reason, is_cut_short=True)
     return result
 
 

@@ -25,6 +25,11 @@ class Interrupts:
         """What the first signal asked for; None while there was none."""
         return self._first
 
+    @property
+    def runner(self) -> Runner | None:
+        """What was attached; None before."""
+        return self._runner
+
     def attach(self, runner: Runner) -> None:
         """Say what is to be stopped; a signal that came before stops it at once."""
         self._runner = runner

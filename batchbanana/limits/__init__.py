@@ -32,6 +32,7 @@ from batchbanana.limits.windows import (
 from batchbanana.task import Failure, FailureKind
 
 __all__ = [
+    "LONG_WAIT",
     "MARGIN",
     "MONEY_SECONDS",
     "OUTAGE_LIMIT",

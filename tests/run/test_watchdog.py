@@ -1,0 +1,91 @@
+"""The watchdog in the real program: a fault is seeded that hangs it, its patience cut to what a test can wait."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchbanana.sandbox.running import in_thread
+from tests.support.program import Job, environment, manifest
+
+START = """
+import sys, threading, time
+from batchbanana import watchdog
+watchdog.LOOK, watchdog.MARGIN, watchdog.ATTEMPT, watchdog.LOOP_PATIENCE, watchdog.GRACE = 0.05, 1.0, 0, 1.0, 1.0
+{fault}
+from batchbanana.cli import main
+sys.exit(main())
+"""
+# In place of something that would never end.
+LOOP_HANGS = """
+from batchbanana.runner import Runner
+Runner._put = lambda *_: time.sleep(50)
+"""
+LEDGER_HANGS = """
+from batchbanana.ledger import Store
+settle = Store.settle
+Store.settle = lambda *given: (time.sleep(50), settle(*given))
+"""
+WORKER_HANGS = """
+import anyio
+from batchbanana.shelf import Shelf
+async def put(*_):
+    await anyio.sleep(50)
+Shelf.put = put
+"""
+WORKER_WAITS = """
+import anyio
+from batchbanana.limits import Limits
+async def leave(*_, **__):
+    await anyio.sleep(50)
+Limits.leave = leave
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (LOOP_HANGS, "No progress: the program hangs ("),
+        (LEDGER_HANGS, "did not come to its end ("),
+        (WORKER_HANGS, "did not come to its end ("),
+        (WORKER_WAITS, "No progress for"),
+    ],
+    ids=["loop", "ledger", "shielded", "worker"],
+)
+def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(tmp_path: Path, fault: str, told: str) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(4))
+        done = subprocess.run(
+            [sys.executable, "-c", START.format(fault=fault), *job.arguments()],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+        assert done.returncode == 15
+        assert told in done.stderr
+        assert ".py line" in done.stderr
+        assert "run again to go on" in done.stderr
+        assert "Traceback" not in done.stderr
+        billed = sandbox.bill()["billed"]
+        again = job.run().json
+        assert (again["done"], again["exit_code"]) == (4, 0)
+        assert sandbox.bill()["billed"] == 4, "images that were in the spool are adopted, not bought again"
+        assert billed in {0, 4}
+        job.check()
+
+
+def test_a_reader_of_standard_error_that_stands_still_does_not_keep_the_run_for_ever(tmp_path: Path) -> None:
+    fault = "import os\nfrom batchbanana.progress import Lines\nLines.begin = lambda *_: os.write(2, b'x' * 2**20)"
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        with subprocess.Popen(
+            [sys.executable, "-c", START.format(fault=fault), *job.arguments()],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.wait(40) == 15
+        assert job.run().code == 0
