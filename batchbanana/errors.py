@@ -60,6 +60,10 @@ class LedgerError(BatchError):
     exit_code = Exit.LEDGER
 
 
+class FencedError(LedgerError):
+    """The job directory belongs to another run by now; this one may not change a thing in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Fault:
     """One thing wrong with a manifest.

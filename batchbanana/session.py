@@ -19,11 +19,11 @@ from batchbanana.allowances import build_limits
 from batchbanana.deadline import Deadline
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
-from batchbanana.errors import BatchError, DiskError, Exit, UsageError
+from batchbanana.errors import BatchError, DiskError, Exit, FencedError, UsageError
 from batchbanana.estimate import dearest, estimate
 from batchbanana.feed import Feed, Plan, Selection
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import PAUSE, Caps, Ledger, Money, Store, explained
+from batchbanana.ledger import PAUSE, Caps, Fence, Ledger, Money, Store, explained
 from batchbanana.limits import Limits, Pause
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
@@ -33,7 +33,7 @@ from batchbanana.runner import Runner, Watcher
 from batchbanana.service import provider
 from batchbanana.shelf import Shelf
 from batchbanana.signals import Interrupts
-from batchbanana.spool import Spool
+from batchbanana.spool import FencedFiles, Spool
 from batchbanana.summary import Summary, counts, exit_code, money
 from batchbanana.task import Outcome
 from batchbanana.transport import Endpoint, Lanes
@@ -99,7 +99,6 @@ async def run(order: Order, console: Console) -> Summary:
     """
     interrupts = Interrupts()
     watchdog = Watchdog(lambda: interrupts.runner)
-    result: Summary | BatchError
     with watchdog.guarding():
         result = await _watched(order, console, interrupts, watchdog)
     if isinstance(result, BatchError):
@@ -146,28 +145,30 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             await _count(feed, ledger, order.matrix.cells)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
-        return _written(job, _with_fault(summary, ledger.broken), console)
+        return _written(job, _with_fault(summary, ledger.broken), ledger.broken, console)
 
 
 @asynccontextmanager
 async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger, Spool]]:
     """Open spool and ledger, and begin a run in it, which fences off every earlier one."""
-    spool = Spool(order.output)
     async with AsyncExitStack() as stack:
         store = await to_thread.run_sync(job.open_store, _caps(order))
-        await to_thread.run_sync(spool.open)
-        await to_thread.run_sync(_begin, store, order)
+        await to_thread.run_sync(Spool(order.output).open)
+        run = await to_thread.run_sync(_begin, store, order)
         with explained():
             ledger = Ledger(order.output, store)
-        yield await stack.enter_async_context(ledger), spool
+            fence = Fence(job.ledger, run)
+        await stack.enter_async_context(ledger)
+        stack.enter_context(fence)  # the last to come and the first to go: it cannot tidy up behind itself
+        yield ledger, Spool(order.output, FencedFiles(fence.check))
 
 
-def _begin(store: Store, order: Order) -> None:
+def _begin(store: Store, order: Order) -> int:
     manifest = order.matrix.manifest
     digest = hashlib.sha256(manifest.text.encode()).hexdigest()
     with explained():
         _keep_apart(store, order)
-        store.start_run((digest, str(manifest.path.absolute()), manifest.text))
+        return store.start_run((digest, str(manifest.path.absolute()), manifest.text))
 
 
 def _keep_apart(store: Store, order: Order) -> None:
@@ -277,7 +278,8 @@ async def _count(feed: Feed, ledger: Ledger, cells: int) -> None:
     if ledger.broken is None:
         with anyio.move_on_after(COUNT_LIMIT):
             await feed.count_rest()
-        known = await ledger.do(lambda store: store.count_outcomes())
+        with contextlib.suppress(BatchError):  # the ledger remembers what broke it, and the summary tells it
+            known = await ledger.do(lambda store: store.count_outcomes())
     if not feed.is_exhausted:
         feed.tally.fill(cells, known)
 
@@ -295,8 +297,10 @@ def _with_fault(summary: Summary, fault: BatchError | None) -> Summary:
     return replace(summary, exit_code=int(fault.exit_code), stopped=str(fault))
 
 
-def _written(job: JobDirectory, summary: Summary, console: Console) -> Summary:
+def _written(job: JobDirectory, summary: Summary, fault: BatchError | None, console: Console) -> Summary:
     """Write `summary.json`; a disk that refuses even that is told in the summary that is printed."""
+    if isinstance(fault, FencedError):
+        return summary
     try:
         job.write_summary(summary.to_json())
     except OSError as error:

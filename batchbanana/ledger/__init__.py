@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
+from batchbanana.ledger.fence import Fence
 from batchbanana.ledger.health import flaw
 from batchbanana.ledger.looking_back import complaints, deed, unclear
 from batchbanana.ledger.mending import image_of, images, index_files, is_owned, put_back, restore
@@ -47,6 +48,7 @@ __all__ = [
     "Complaint",
     "Deed",
     "Ending",
+    "Fence",
     "Grant",
     "Image",
     "Known",

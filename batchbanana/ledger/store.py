@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchbanana.errors import DiskError, LedgerError
+from batchbanana.errors import DiskError, FencedError, LedgerError
+from batchbanana.ledger.fence import NEWEST, TAKEN, moved, place
 from batchbanana.ledger.schema import prepare
 from batchbanana.ledger.values import (
     ASIDE,
@@ -43,8 +44,10 @@ class Store:
         sqlite3.Error: from everything else; the caller ends the run.
     """
 
-    def __init__(self, connection: sqlite3.Connection, caps: Caps) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, caps: Caps) -> None:
         self._db = connection
+        self._path = path
+        self._place = place(path)
         self._caps = caps
         self._run = 0
         self._flying: dict[int, int] = {}  # what this run's open attempts may cost
@@ -58,7 +61,7 @@ class Store:
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             prepare(db, path, read_only=read_only)
-            return cls(db, caps)
+            return cls(db, path, caps)
         except sqlite3.Error as error:
             if is_disk_fault(error):
                 raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
@@ -106,13 +109,15 @@ class Store:
 
     def is_fenced(self) -> bool:
         """Whether a later run has taken over; then nothing may be written any more."""
-        row = self._db.execute("SELECT max(id) FROM runs").fetchone()
+        row = self._db.execute(NEWEST).fetchone()
         return bool(row[0] != self._run)
 
     def check_fence(self) -> None:
-        """Raise LedgerError when a later run has taken over."""
+        """Raise FencedError when a later run has taken over, or this file is no longer where it was opened."""
+        if place(self._path) != self._place:
+            raise FencedError(moved(self._path))
         if self.is_fenced():
-            raise LedgerError("A later run has taken over this job directory; this one stops here")
+            raise FencedError(TAKEN)
 
     def next_attempt(self) -> int:
         """Give an attempt id that no run has used."""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchbanana.errors import DiskError
-from batchbanana.spool.files import FULL, Files, with_patience
+from batchbanana.spool.files import FULL, FencedFiles, Files, with_patience
 from batchbanana.task import Billed
 
-__all__ = ["FULL", "Files", "Linked", "Part", "Ready", "Spool"]
+__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool"]
 
 LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")

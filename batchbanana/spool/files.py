@@ -89,6 +89,42 @@ class Files:
         self.sync_folder(path.parent)
 
 
+class FencedFiles(Files):
+    """The disk for a run that may lose its job directory to another one.
+
+    Args:
+        check: raises when that has happened; it comes before every change.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def create(self, path: Path, size: int) -> BinaryIO:
+        """Create a file, if the folder is still ours."""
+        self._check()
+        return super().create(path, size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename a file, if the folder is still ours."""
+        self._check()
+        super().rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Link a file, if the folder is still ours."""
+        self._check()
+        super().link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name, if the folder is still ours."""
+        self._check()
+        super().unlink(path)
+
+    def make_folders(self, path: Path) -> None:
+        """Create folders, if the one above is still ours."""
+        self._check()
+        super().make_folders(path)
+
+
 def with_patience(opened: Callable[[], Opened]) -> Opened:
     """Open what a paid image needs, waiting for a file descriptor if need be: others give theirs back."""
     end = time.monotonic() + DESCRIPTOR_PATIENCE

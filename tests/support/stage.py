@@ -46,6 +46,7 @@ from batchbanana.task import (
     Task,
 )
 from batchbanana.transport import Downloads, Guard
+from batchbanana.watchdog import Watchdog
 from tests.support.clock import VirtualLoop
 from tests.support.disk import Recorder
 
@@ -398,8 +399,11 @@ class Stage:
                 for after, is_hurry in zip(signals, (False, True), strict=True):
                     if after is not None:
                         group.start_soon(_stop, runner, after, is_hurry)
+                if self.is_patient:  # nobody else waits for longer than the watchdog allows without a word
+                    group.start_soon(Watchdog(lambda: runner).watch)
                 await runner.run(self.limits.concurrency)
                 group.cancel_scope.cancel()
+            assert runner.stopped is None or runner.stopped.exit_code is not Exit.WATCHDOG, "every wait here is known"
             await feed.count_rest()
             counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
             counts["pending"] = feed.tally.count(None)
