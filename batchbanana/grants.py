@@ -154,7 +154,8 @@ class Grants:
         )
         grant = None
         try:
-            grant = await self._ledger.begin(sending)
+            with anyio.CancelScope(shield=True):  # whoever gives up now must know whether there is a row to settle
+                grant = await self._ledger.begin(sending)
             if self._ledger.broken is not None:  # it broke right after that commit: what comes back could not be kept
                 grant = None
                 raise self._ledger.broken

@@ -42,6 +42,7 @@ OUTAGE_REST = 3600.0  # seconds after which it is worth to look whether a long o
 MOST_PARKED = 10_000  # tasks that wait for a model while others go on; about a kilobyte each
 NEVER_SENT = {FailureKind.NOT_SENT, FailureKind.REFERENCE}  # such an attempt was no request
 INTERRUPTED = Failure(kind=FailureKind.TIMEOUT, message="given up when the run was interrupted", billed=Billed.UNKNOWN)
+UNSENT = Failure(kind=FailureKind.NOT_SENT, message="given up before a byte of it had left", billed=Billed.NO)
 MOST_CONFLICTS = 3  # one foreign file under a final name is odd; more of them may be a job that is already made
 
 
@@ -231,8 +232,9 @@ class Runner:
                     await worker.settled()
         except anyio.get_cancelled_exc_class():
             if not worker.holds:
+                failure, result = (INTERRUPTED, "lost") if granted.leave.departed else (UNSENT, FailureKind.NOT_SENT)
                 with anyio.CancelScope(shield=True):
-                    await self._ledger.settle(settlement(attempt, INTERRUPTED, "lost", granted.leave.departed))
+                    await self._ledger.settle(settlement(attempt, failure, result, granted.leave.departed))
             raise
         finally:
             self._grants.back(granted, cost)

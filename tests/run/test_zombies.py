@@ -19,7 +19,7 @@ def test_a_stopped_run_goes_on_when_it_is_continued(tmp_path: Path) -> None:
     with in_thread({"latency": 0.5}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(12, limits={"concurrency": WORKERS}))
         with job.started() as process:
-            until(lambda: sandbox.bill()["requests"] >= WORKERS)
+            until(lambda: sandbox.bill()["accepted"] >= WORKERS)
             process.send_signal(signal.SIGSTOP)
             until(lambda: sandbox.bill()["billed"] >= WORKERS)
             process.send_signal(signal.SIGCONT)
@@ -71,7 +71,7 @@ def test_a_run_that_wakes_with_its_answers_after_another_has_finished_the_job_wr
     with in_thread({"latency": 0.5}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(8, limits={"concurrency": WORKERS}))
         with job.started() as process:
-            until(lambda: sandbox.bill()["requests"] >= WORKERS)
+            until(lambda: sandbox.bill()["accepted"] >= WORKERS)
             process.send_signal(signal.SIGSTOP)
             taken(job)
             assert job.run().json["done"] == 8
@@ -104,11 +104,11 @@ def test_a_run_that_wakes_while_another_works_does_not_disturb_it(tmp_path: Path
     with in_thread({"latency": 0.3}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(24, limits={"concurrency": WORKERS}))
         with job.started() as zombie:
-            until(lambda: sandbox.bill()["requests"] >= WORKERS)
+            until(lambda: sandbox.bill()["accepted"] >= WORKERS)
             zombie.send_signal(signal.SIGSTOP)
             without_its_lock(job)
             with job.started() as heir:
-                until(lambda: sandbox.bill()["requests"] >= 2 * WORKERS)
+                until(lambda: sandbox.bill()["accepted"] >= 2 * WORKERS)
                 assert "A later run has taken over" in wake(zombie)
                 heir.communicate(timeout=30)
                 assert heir.returncode == 0
@@ -121,7 +121,7 @@ def test_a_ledger_that_is_removed_under_a_run_ends_it_instead_of_being_written_t
     with in_thread({"latency": 0.3}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(40, limits={"concurrency": WORKERS}))
         with job.started() as process:
-            until(lambda: sandbox.bill()["requests"] >= WORKERS)
+            until(lambda: sandbox.bill()["accepted"] >= WORKERS)
             for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     (job.output / ".batchbanana" / name).unlink()

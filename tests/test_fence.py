@@ -1,0 +1,77 @@
+"""The fence: no file of a job directory is changed by a run that has lost it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from batchbanana.errors import FencedError, LedgerError
+from batchbanana.ledger import Caps, Fence, Store
+from batchbanana.spool import FencedFiles, Spool
+
+MANIFEST = ("0" * 64, "job.yaml", "")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path / "ledger.db", Caps())
+    yield store
+    store.close()
+
+
+def take_over(folder: Path) -> None:
+    other = Store.open(folder / "ledger.db", Caps())
+    other.start_run(MANIFEST)
+    other.close()
+
+
+def move_away(folder: Path) -> None:
+    (folder / "ledger.db").rename(folder / "elsewhere.db")
+
+
+@pytest.mark.parametrize("lose", [take_over, move_away])
+def test_every_change_of_a_file_is_refused_once_the_job_is_lost(
+    tmp_path: Path, store: Store, lose: Callable[[Path], None]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(b"x")
+    with Fence(tmp_path / "ledger.db", store.start_run(MANIFEST)) as fence:
+        files = FencedFiles(fence.check)
+        files.create(new, 0).close()
+        files.unlink(new)
+        lose(tmp_path)
+        before = sorted(tmp_path.iterdir())
+        changes: list[Callable[[], object]] = [
+            lambda: files.create(new, 0),
+            lambda: files.rename(old, new),
+            lambda: files.link(old, new),
+            lambda: files.unlink(old),
+            lambda: files.make_folders(new),
+        ]
+        for change in changes:
+            with pytest.raises(FencedError):
+                change()
+        with pytest.raises(FencedError):
+            store.check_fence()
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_whole_image_is_not_made_ready_in_a_spool_that_is_another_runs(tmp_path: Path, store: Store) -> None:
+    Spool(tmp_path).open()
+    with Fence(tmp_path / "ledger.db", store.start_run(MANIFEST)) as fence:
+        spool = Spool(tmp_path, FencedFiles(fence.check))
+        part = spool.part(1, 0)
+        part.write(b"image")
+        take_over(tmp_path)
+        with pytest.raises(FencedError):
+            part.keep(0)
+        with pytest.raises(FencedError):
+            part.discard()
+        assert [path.name for path in spool.folder.iterdir()] == ["1.0.part"]
+
+
+def test_a_ledger_that_cannot_be_read_fences_as_well(tmp_path: Path, store: Store) -> None:
+    with Fence(tmp_path / "ledger.db", store.start_run(MANIFEST)) as fence:
+        pass
+    with pytest.raises(LedgerError, match="look at the disk"):
+        fence.check()
