@@ -143,7 +143,7 @@ class Grants:
         """Look for room beside what others were promised; the ledger itself checks again when it writes."""
         return self._ledger.room(price + self._promised)
 
-    async def _begin(self, attempt: Attempt, worker: Worker) -> Grant:
+    async def _begin(self, attempt: Attempt, worker: Worker) -> Grant | None:
         """Reserve the money and write the attempt down; only then may it be sent."""
         sending = Sending(
             id=attempt.id,
@@ -152,7 +152,7 @@ class Grants:
             price=attempt.rung.price,
             errand=Errand.of(attempt.task, attempt.rung).to_json(),
         )
-        grant = None
+        grant: Grant | None = None
         try:
             with anyio.CancelScope(shield=True):  # whoever gives up now must know whether there is a row to settle
                 grant = await self._ledger.begin(sending)

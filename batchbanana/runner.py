@@ -232,9 +232,9 @@ class Runner:
                     await worker.settled()
         except anyio.get_cancelled_exc_class():
             if not worker.holds:
-                failure, result = (INTERRUPTED, "lost") if granted.leave.departed else (UNSENT, FailureKind.NOT_SENT)
+                failure, word = (INTERRUPTED, "lost") if granted.leave.departed else (UNSENT, str(FailureKind.NOT_SENT))
                 with anyio.CancelScope(shield=True):
-                    await self._ledger.settle(settlement(attempt, failure, result, granted.leave.departed))
+                    await self._ledger.settle(settlement(attempt, failure, word, granted.leave.departed))
             raise
         finally:
             self._grants.back(granted, cost)

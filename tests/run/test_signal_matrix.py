@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from batchbanana.sandbox.running import Handle, in_thread
 from tests.support.program import Job, environment, manifest, until
 
 TASKS, WORKERS = 6, 3
-AT_ONCE = 8.0  # seconds, on a busy machine; nothing is in flight, or it is given up
+AT_ONCE = 12.0  # seconds, on a busy machine; nothing is in flight, or it is given up
 DRAIN = 60.0  # seconds; with 15 more, that is the promise
 
 
@@ -54,7 +55,7 @@ SITUATIONS: Mapping[str, Situation] = {
         is_there=lambda job, _: job.attempts("result IS NULL") == WORKERS,
         ends=10.0 + AT_ONCE,
     ),
-    "waiting": Situation(script={"latency": 2.0}, is_there=lambda _, server: asked(server) == WORKERS),
+    "waiting": Situation(script={"latency": 3.0}, is_there=lambda _, server: asked(server) == WORKERS),
     "body": Situation(
         script={"pictures": "plain", "bytes": 20_000, "faults": [{"then": {"drip": 8000}}]},
         is_there=lambda _, server: begun(server),
@@ -137,31 +138,29 @@ class Meeting:
         return code if code >= 0 else 128 - code
 
 
-@contextmanager
-def meetings(folder: Path, situation: Situation) -> Iterator[list[Meeting]]:
-    """Start a run for each stop."""
+def meet(folder: Path, where: str, stop: Stop) -> None:
+    """Start a run, stop it once it is where it is to be, and look at what it leaves."""
+    folder.mkdir()
+    situation = SITUATIONS[where]
     with ExitStack() as stack:
-        found = []
-        for name, stop in STOPS.items():
-            server = None if situation.script is None else stack.enter_context(in_thread(situation.script))
-            url = stack.enter_context(deaf()) if server is None else server.url
-            place = folder / re.sub(r"\W+", "-", name)
-            place.mkdir()
-            job = Job(place, url, manifest(situation.tasks, limits={"concurrency": WORKERS}))
-            process = stack.enter_context(job.started())
-            found.append(Meeting(situation=situation, stop=stop, job=job, server=server, process=process))
-        yield found
+        server = None if situation.script is None else stack.enter_context(in_thread(situation.script))
+        url = stack.enter_context(deaf()) if server is None else server.url
+        job = Job(folder, url, manifest(situation.tasks, limits={"concurrency": WORKERS}))
+        process = stack.enter_context(job.started())
+        meeting = Meeting(situation=situation, stop=stop, job=job, server=server, process=process)
+        meeting.send()
+        meeting.insist()
+        check_end(meeting, where, meeting.ended())
 
 
 @pytest.mark.parametrize("where", SITUATIONS)
 def test_a_stop_ends_a_run_wherever_it_meets_it_and_the_next_run_finishes_the_job(tmp_path: Path, where: str) -> None:
-    situation = SITUATIONS[where]
-    with meetings(tmp_path, situation) as found:
-        for meeting in found:
-            meeting.send()
-            meeting.insist()
-        for meeting in found:
-            check_end(meeting, where, meeting.ended())
+    with ThreadPoolExecutor(len(STOPS)) as pool:
+        met = {
+            name: pool.submit(meet, tmp_path / re.sub(r"\W+", "-", name), where, stop) for name, stop in STOPS.items()
+        }
+        faults = {name: done.exception() for name, done in met.items()}
+    assert not {name: fault for name, fault in faults.items() if fault is not None}
 
 
 def check_end(meeting: Meeting, where: str, code: int) -> None:
