@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from batchbanana.errors import FencedError, LedgerError
-from batchbanana.ledger import Caps, Fence, Store
+from batchbanana.ledger import Caps, Fence, Ledger, Store
 from batchbanana.spool import FencedFiles, Spool
 
 MANIFEST = ("0" * 64, "job.yaml", "")
@@ -68,6 +69,45 @@ def test_a_whole_image_is_not_made_ready_in_a_spool_that_is_another_runs(tmp_pat
         with pytest.raises(FencedError):
             part.discard()
         assert [path.name for path in spool.folder.iterdir()] == ["1.0.part"]
+
+
+def test_a_run_that_was_stopped_between_its_question_and_its_deed_leaves_no_file(tmp_path: Path) -> None:
+    answers = iter([None, FencedError("lost meanwhile")])
+
+    def check() -> None:
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    with pytest.raises(FencedError, match="lost meanwhile"):
+        FencedFiles(check).create(tmp_path / "part", 10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_of_another_run_is_not_touched_by_one_that_was_stopped_in_its_commit(tmp_path: Path) -> None:
+    """The other run takes over while this one's commit waits for the disk."""
+
+    async def main() -> None:
+        store = Store.open(tmp_path / "ledger.db", Caps())
+        store.start_run(MANIFEST)
+        metadata = tmp_path / "metadata.jsonl"
+        async with Ledger(tmp_path, store) as ledger:
+            execute = store.execute
+
+            def slow(statement: str) -> None:
+                execute(statement)
+                if statement == "COMMIT":
+                    take_over(tmp_path)
+                    metadata.write_text("a line of the other run\n")
+
+            store.execute = slow  # type: ignore[method-assign]  # a disk that takes long
+            await ledger.do(lambda _: None)
+            store.execute = execute  # type: ignore[method-assign]
+            with pytest.raises(FencedError):
+                await ledger.do(lambda _: None)
+        assert metadata.read_text() == "a line of the other run\n"
+        assert isinstance(ledger.broken, FencedError)
+
+    anyio.run(main)
 
 
 def test_a_ledger_that_cannot_be_read_fences_as_well(tmp_path: Path, store: Store) -> None:

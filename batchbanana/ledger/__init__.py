@@ -181,6 +181,7 @@ class Ledger:
         try:
             if self._broken is None:
                 results = self._carry_out(batch)
+                self._store.check_fence()  # the sync may have taken long, if the process was stopped meanwhile
                 self._metadata.catch_up()
         except Exception as error:  # noqa: BLE001 -- whatever it is, a dead ledger thread would hang the run
             self._break(error)

@@ -100,9 +100,17 @@ class FencedFiles(Files):
         self._check = check
 
     def create(self, path: Path, size: int) -> BinaryIO:
-        """Create a file, if the folder is still ours."""
+        """Create a file, if the folder is still ours; one who was stopped on the way leaves nothing either."""
         self._check()
-        return super().create(path, size)
+        handle = super().create(path, size)
+        try:
+            self._check()
+        except BaseException:
+            with handle, contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                    path.unlink()
+            raise
+        return handle
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename a file, if the folder is still ours."""

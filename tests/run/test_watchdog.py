@@ -69,11 +69,10 @@ def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(tmp_path: 
         assert ".py line" in done.stderr
         assert "run again to go on" in done.stderr
         assert "Traceback" not in done.stderr
-        billed = sandbox.bill()["billed"]
         again = job.run().json
         assert (again["done"], again["exit_code"]) == (4, 0)
-        assert sandbox.bill()["billed"] == 4, "images that were in the spool are adopted, not bought again"
-        assert billed in {0, 4}
+        lost = job.attempts("billed = 'unknown'")
+        assert 4 <= sandbox.bill()["billed"] <= 4 + lost, "what was whole is adopted, not bought again"
         job.check()
 
 
