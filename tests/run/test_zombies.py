@@ -1,6 +1,7 @@
 """A run that was stopped, and wakes: it goes on, or, if another run has the job by now, it changes nothing any more."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,19 @@ from tests.support.program import Job, manifest, until
 WORKERS = 4
 
 
+def freeze(process: "subprocess.Popen[str]") -> None:
+    """Stop a process, and wait until all of its threads stand still."""
+    process.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+
 def test_a_stopped_run_goes_on_when_it_is_continued(tmp_path: Path) -> None:
     with in_thread({"latency": 0.5}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(12, limits={"concurrency": WORKERS}))
         with job.started() as process:
             until(lambda: sandbox.bill()["accepted"] >= WORKERS)
-            process.send_signal(signal.SIGSTOP)
+            freeze(process)
             until(lambda: sandbox.bill()["billed"] >= WORKERS)
             process.send_signal(signal.SIGCONT)
             process.communicate(timeout=30)
@@ -55,10 +63,10 @@ def state(job: Job) -> dict[str, object]:
 
 def wake(process: "subprocess.Popen[str]") -> str:
     process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert "Traceback" not in err
     assert process.returncode == 14
-    return err
+    return out + err  # what fell on its way is told first, and why in the summary
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,7 @@ def test_a_run_that_wakes_with_its_answers_after_another_has_finished_the_job_wr
         job = Job(tmp_path, sandbox.url, manifest(8, limits={"concurrency": WORKERS}))
         with job.started() as process:
             until(lambda: sandbox.bill()["accepted"] >= WORKERS)
-            process.send_signal(signal.SIGSTOP)
+            freeze(process)
             taken(job)
             assert job.run().json["done"] == 8
             before, requests = state(job), sandbox.bill()["requests"]
@@ -91,7 +99,7 @@ def test_a_run_that_was_stopped_while_it_wrote_changes_nothing_in_the_copy_that_
         job = Job(tmp_path, sandbox.url, manifest(80))
         with job.started() as process:
             until(lambda: len(job.records) >= images)
-            process.send_signal(signal.SIGSTOP)
+            freeze(process)
             put_back_from_a_copy(job)
             assert job.run().json["done"] == 80
             before = state(job)
@@ -105,7 +113,7 @@ def test_a_run_that_wakes_while_another_works_does_not_disturb_it(tmp_path: Path
         job = Job(tmp_path, sandbox.url, manifest(24, limits={"concurrency": WORKERS}))
         with job.started() as zombie:
             until(lambda: sandbox.bill()["accepted"] >= WORKERS)
-            zombie.send_signal(signal.SIGSTOP)
+            freeze(zombie)
             without_its_lock(job)
             with job.started() as heir:
                 until(lambda: sandbox.bill()["accepted"] >= 2 * WORKERS)
