@@ -1,6 +1,7 @@
-"""Lives of a job: runs that are killed, stopped or hurried, while its manifest, the clock and the service change."""
+"""Lives of a job: runs that are killed, stopped, hurried, fenced off or out of disk, while all around them changes."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,12 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from batchbanana.errors import Exit
+from batchbanana.errors import DiskError, Exit, FencedError
 from batchbanana.ledger import Caps
 from batchbanana.manifest import LimitSettings
 from batchbanana.task import FailureKind
 from tests.support.build import task
-from tests.support.stage import Ended, Reply, Service, Stage
+from tests.support.stage import Ended, Reply, Room, Service, Stage
 
 LIVES = int(os.environ.get("BATCHBANANA_LIVES", "200"))
 STEPS = int(os.environ.get("BATCHBANANA_STEPS", "50"))
@@ -75,6 +76,19 @@ class Life(RuleBasedStateMachine):
     def it_is_stopped_twice(self, after: float) -> None:
         self.run(stop_after=after, cancel_after=after + 1.0)
 
+    @rule(names=st.integers(0, 12), pages=st.sampled_from([0, 0, 1, 2, 1000]))
+    def the_disk_fills_up(self, names: int, pages: int) -> None:
+        with suppress(DiskError):
+            self.run(room=Room(names=names, pages=pages))
+
+    @rule(after=MOMENTS)
+    def another_run_takes_over(self, after: float) -> None:
+        self.job.when_taken = {}
+        with suppress(FencedError):
+            self.run(taken_after=after)
+        if self.job.when_taken:
+            assert self.job.files() == self.job.when_taken, "a run that was fenced off wrote something"
+
     @rule()
     def it_runs_to_its_end(self) -> None:
         self.run()
@@ -86,7 +100,8 @@ class Life(RuleBasedStateMachine):
         assert self.cap is None or service.bill <= self.cap
         if ended is not None:
             assert sum(ended.counts.values()) == len(self.job.tasks)
-            assert service.bill <= ended.money.settled + ended.money.possible
+            assert service.bill <= ended.money.settled + ended.money.possible + ended.money.reserved
+        if ended is not None and not ended.lacks_room:
             assert ended.money.reserved == 0
             assert ended.counts["pending"] == 0 or ended.stopped is not None or ended.trouble is not None
             images = [path for path in (self.job.folder / "images").rglob("*") if path.is_file()]

@@ -5,12 +5,14 @@ it is the one seam to the outside: here it speaks to a service that is a functio
 """
 
 import asyncio
+import errno
+import os
 import struct
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from io import BytesIO
@@ -24,16 +26,16 @@ from PIL import Image
 
 from batchbanana.allowances import build_limits
 from batchbanana.engines.links import Fetcher
-from batchbanana.errors import Exit
+from batchbanana.errors import BatchError, Exit
 from batchbanana.feed import Feed, Plan, Selection, Work
 from batchbanana.images import Inspector
-from batchbanana.ledger import Caps, Ledger, Money, Store
+from batchbanana.ledger import Caps, Fence, Ledger, Money, Store, explained
 from batchbanana.manifest import LimitSettings
 from batchbanana.policy import Stop
 from batchbanana.recovery import recover
 from batchbanana.runner import Runner
 from batchbanana.shelf import Shelf
-from batchbanana.spool import Files, Part, Spool
+from batchbanana.spool import FencedFiles, Part, Spool
 from batchbanana.task import (
     Attempt,
     Billed,
@@ -52,7 +54,6 @@ from tests.support.disk import Recorder
 
 Result = TypeVar("Result")
 EPOCH = 1_800_000_000.0  # unix seconds at virtual zero
-Signals = tuple[float | None, float | None]  # seconds after which a run is told to stop, and told again
 FOREVER = 40 * 3600.0  # virtual seconds after which a run that should have ended is a hang
 
 
@@ -76,14 +77,36 @@ class Power:
             raise PowerError
 
 
-class MortalFiles(Files):
-    """The real disk, which hears nothing more from a dead program."""
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a disk that is filling up has left.
 
-    def __init__(self, power: Power) -> None:
+    Attributes:
+        names: files and links that can still be made.
+        pages: by which the ledger can still grow.
+    """
+
+    names: int
+    pages: int
+
+
+class MortalFiles(FencedFiles):
+    """The real disk, which hears nothing more from a dead program, and which may fill up."""
+
+    def __init__(self, power: Power, fence: Callable[[], None], room: Room | None) -> None:
+        super().__init__(fence)
         self._power = power
+        self._names = None if room is None else room.names
+
+    def _take_room(self) -> None:
+        if self._names is not None:
+            self._names -= 1
+            if self._names < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def create(self, path: Path, size: int) -> BinaryIO:
         self._power.check()
+        self._take_room()
         return super().create(path, size)
 
     def sync(self, handle: BinaryIO, size: int) -> None:
@@ -99,6 +122,7 @@ class MortalFiles(Files):
 
     def link(self, source: Path, target: Path) -> None:
         self._power.check()
+        self._take_room()
         super().link(source, target)
 
     def unlink(self, path: Path) -> None:
@@ -196,7 +220,10 @@ class StageWorker:
         self.holds = False
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
-        self._part = self._spool.part(attempt.id, 0)
+        try:
+            self._part = self._spool.part(attempt.id, 0)
+        except OSError as error:
+            return Failure(kind=FailureKind.DISK, message=str(error))
         return None
 
     async def abandon(self) -> None:
@@ -297,6 +324,21 @@ class Ended:
     money: Money
     log: list[str]
 
+    @property
+    def lacks_room(self) -> bool:
+        """Whether it ended for want of room on the disk; then what it could not put in its place waits in the spool."""
+        return any(stop is not None and stop.exit_code is Exit.DISK for stop in (self.stopped, self.trouble))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """What befalls a run, in seconds after its start where it is a number; see `Stage.run`."""
+
+    stop: float | None = None
+    cancel: float | None = None
+    taken: float | None = None
+    room: Room | None = None
+
 
 class Stage:
     """One job directory and the service; runs follow one another on one clock."""
@@ -322,6 +364,7 @@ class Stage:
         self.clock_is_off = 0.0  # seconds by which the time of day has been set
         self.recorder: Recorder | None = None  # of what is asked of the disk
         self.now = 1000.0
+        self.when_taken: dict[Path, tuple[int, int]] = {}  # the files as they were when another run took over
 
     def run(
         self,
@@ -330,6 +373,8 @@ class Stage:
         kill_at: int | None = None,
         stop_after: float | None = None,
         cancel_after: float | None = None,
+        taken_after: float | None = None,
+        room: Room | None = None,
     ) -> Ended | None:
         """Run once; None when it was killed.
 
@@ -338,23 +383,31 @@ class Stage:
             kill_at: before the step that lasts with this number, counted from 0.
             stop_after: seconds after which the run is told to stop, as by a signal.
             cancel_after: seconds after which it is told twice, so that what is in flight is given up.
+            taken_after: seconds after which another run takes over its job.
+            room: what the disk has left; None for enough.
+
+        Raises:
+            BatchError: the ledger broke, or nothing could be begun.
         """
         power = Power(kill_at)
+        events = Events(stop=stop_after, cancel=cancel_after, taken=taken_after, room=room)
         with _threadless():
             loop = VirtualLoop(self.now)
             try:
                 with _wall(loop, self), self.recorder.watching() if self.recorder else nullcontext():
-                    return loop.run_until_complete(self._until_dead(power, kill_after, (stop_after, cancel_after)))
+                    return loop.run_until_complete(self._until_dead(power, kill_after, events))
             finally:
                 self.now = loop.time()
                 loop.close()
 
-    async def _until_dead(self, power: Power, kill_after: float | None, signals: Signals) -> Ended | None:
-        ended: list[Ended] = []
+    async def _until_dead(self, power: Power, kill_after: float | None, events: Events) -> Ended | None:
+        ended: list[Ended | BatchError] = []
 
         async def work(scope: anyio.CancelScope) -> None:
             try:
-                ended.append(await self._work(power, signals))
+                ended.append(await self._work(power, events))
+            except BatchError as error:
+                ended.append(error)
             except Exception:
                 if power.is_on:
                     raise
@@ -368,53 +421,89 @@ class Stage:
         if not power.is_on:
             return None
         assert ended, "the run never ended"
+        if isinstance(ended[0], BatchError):
+            raise ended[0]
         return ended[0]
 
-    async def _work(self, power: Power, signals: Signals) -> Ended:
-        spool = Spool(self.folder, self.recorder or MortalFiles(power))
-        (self.folder / ".batchbanana").mkdir(exist_ok=True)
-        store = Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)
+    async def _work(self, power: Power, events: Events) -> Ended:
+        path = self.folder / ".batchbanana" / "ledger.db"
+        path.parent.mkdir(exist_ok=True)
+        store = Store.open(path, self.caps)
         store.execute("PRAGMA synchronous = OFF")  # the kills here are of a program, which loses nothing by that
-        spool.open()
-        store.start_run(("0" * 64, "job.yaml", ""))
+        with explained(), closing(store):
+            if events.room is not None:
+                [(pages,)] = store._db.execute("PRAGMA page_count")
+                store.execute(f"PRAGMA max_page_count = {pages + events.room.pages}")
+            fence = Fence(path, store.start_run(("0" * 64, "job.yaml", "")))
+            with fence:
+                spool = Spool(self.folder, self.recorder or MortalFiles(power, fence.check, events.room))
+                spool.open()
+                async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
+                    ended = await self._run(ledger, spool, events)
+                if ledger.broken is not None and power.is_on:
+                    raise ledger.broken
+        return ended
+
+    async def _run(self, ledger: Ledger, spool: Spool, events: Events) -> Ended:
         log = Log()
-        async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
-            shelf = Shelf(spool, ledger)
-            await recover(ledger, spool, shelf, Fetcher(Downloads(Guard("http://127.0.0.1:9")), spool))
-            feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
-            runner = Runner(
-                feed=feed,
-                engine=StageEngine(self, spool),
-                limits=await build_limits(self.limits, ledger, (), is_patient=self.is_patient),
-                ledger=ledger,
-                shelf=shelf,
-                watcher=log,
-                next_attempt=await ledger.do(lambda store: store.next_attempt()),
-                models=len({task.model for task in self.tasks}),
-                is_same_model=lambda one, other: one == other,
-                waits_for_quota=self.is_patient,
-                chance=lambda: 0.5,
-            )
-            async with anyio.create_task_group() as group:
-                for after, is_hurry in zip(signals, (False, True), strict=True):
-                    if after is not None:
-                        group.start_soon(_stop, runner, after, is_hurry)
-                if self.is_patient:  # nobody else waits for longer than the watchdog allows without a word
-                    group.start_soon(Watchdog(lambda: runner).watch)
-                await runner.run(self.limits.concurrency)
-                group.cancel_scope.cancel()
-            assert runner.stopped is None or runner.stopped.exit_code is not Exit.WATCHDOG, "every wait here is known"
+        shelf = Shelf(spool, ledger)
+        await recover(ledger, spool, shelf, Fetcher(Downloads(Guard("http://127.0.0.1:9")), spool))
+        feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
+        runner = Runner(
+            feed=feed,
+            engine=StageEngine(self, spool),
+            limits=await build_limits(self.limits, ledger, (), is_patient=self.is_patient),
+            ledger=ledger,
+            shelf=shelf,
+            watcher=log,
+            next_attempt=await ledger.do(lambda store: store.next_attempt()),
+            models=len({task.model for task in self.tasks}),
+            is_same_model=lambda one, other: one == other,
+            waits_for_quota=self.is_patient,
+            chance=lambda: 0.5,
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._befall, runner, events)
+            if self.is_patient:  # nobody else waits for longer than the watchdog allows without a word
+                group.start_soon(Watchdog(lambda: runner).watch)
+            await runner.run(self.limits.concurrency)
+            group.cancel_scope.cancel()
+        assert runner.stopped is None or runner.stopped.exit_code is not Exit.WATCHDOG, "every wait here is known"
+        if ledger.broken is None:
             await feed.count_rest()
-            counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
-            counts["pending"] = feed.tally.count(None)
-            return Ended(
-                stopped=runner.stopped,
-                trouble=runner.trouble,
-                counts=counts,
-                is_worked_off=feed.is_worked_off,
-                money=ledger.money,
-                log=log.lines,
-            )
+        counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
+        counts["pending"] = feed.tally.count(None)
+        return Ended(
+            stopped=runner.stopped,
+            trouble=runner.trouble,
+            counts=counts,
+            is_worked_off=feed.is_worked_off,
+            money=ledger.money,
+            log=log.lines,
+        )
+
+    async def _befall(self, runner: Runner, events: Events) -> None:
+        """Let happen what is to happen, each at its time."""
+        deeds: list[tuple[float | None, Callable[[], None]]] = [
+            (events.stop, lambda: runner.stop(Stop(exit_code=Exit.PAUSED, reason="the time is up"))),
+            (events.cancel, runner.cancel),
+            (events.taken, self._take_over),
+        ]
+        began = anyio.current_time()
+        for after, deed in sorted(((after, deed) for after, deed in deeds if after is not None), key=lambda it: it[0]):
+            await anyio.sleep(began + after - anyio.current_time())
+            deed()
+
+    def _take_over(self) -> None:
+        """Begin another run, as when somebody has removed the lock of one that sleeps, and let it do nothing."""
+        with closing(Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)) as store:
+            store.start_run(("1" * 64, "job.yaml", ""))
+        self.when_taken = self.files()
+
+    def files(self) -> dict[Path, tuple[int, int]]:
+        """Give size and age of all in the job directory but the ledger, and what only its writer has a handle of."""
+        every = (path for path in self.folder.rglob("*") if path.suffix not in {".db", ".db-wal", ".db-shm", ".part"})
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in every if path.is_file()}
 
 
 class StageEngine:
@@ -425,13 +514,6 @@ class StageEngine:
 
     def worker(self) -> StageWorker:
         return self._make()
-
-
-async def _stop(runner: Runner, after: float, is_hurry: bool) -> None:
-    await anyio.sleep(after)
-    runner.stop(Stop(exit_code=Exit.PAUSED, reason="the time is up"))
-    if is_hurry:
-        runner.cancel()
 
 
 @contextmanager
