@@ -11,7 +11,7 @@ from pathlib import Path
 from batchbanana.images import ImageError, Inspector
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned
-from batchbanana.spool import LINK, READY
+from batchbanana.spool import LINK, READY, WHOLE
 from batchbanana.verify.finding import Finding, Kind, Seen, judge, missing, unreadable
 
 BLOCK = 1 << 20  # bytes hashed at once
@@ -164,6 +164,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _leftover(name: str) -> tuple[str, str]:
     if READY.fullmatch(name):
         return "is an image that is paid for and not in its place yet", "run again to bring it home"
+    if WHOLE.fullmatch(name):
+        return "is an image that is paid for and that the disk would not sync", "run again to bring it home"
     if LINK.fullmatch(name):
         return "notes where an image that is paid for can be fetched", "run again soon to fetch it"
     if name.endswith((".part", ".copy")):

@@ -11,7 +11,7 @@ from pathlib import Path
 from batchbanana.errors import DiskError
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Store, restore
-from batchbanana.spool import LINK, READY, SUPERSEDED, Files, Spool
+from batchbanana.spool import LINK, READY, SUPERSEDED, WHOLE, Files, Spool
 from batchbanana.verify.finding import Finding, Kind
 from batchbanana.verify.telling import UntoldError, read_line
 
@@ -73,7 +73,7 @@ def _clear(job: JobDirectory, spool: Spool) -> Iterator[Finding]:
             spool.keep_aside(path, path.name)
     folder = job.own / "spool"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if READY.fullmatch(path.name) or LINK.fullmatch(path.name):
+        if any(kind.fullmatch(path.name) for kind in (READY, WHOLE, LINK)):
             spool.keep_aside(path, f"spool/{path.name}")
             remedy = f"it is kept under {SUPERSEDED}/spool; look whether it is an image that you can use"
             fault = "is paid for, but the lost ledger alone knew what task it is of"

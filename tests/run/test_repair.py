@@ -27,6 +27,7 @@ from tests.support.damage import (
     metadata_long,
     metadata_short,
     not_home,
+    not_synced,
     noted,
     spoil,
     verify,
@@ -164,14 +165,16 @@ def test_without_anything_that_tells_of_the_images_a_lost_ledger_stays_lost(job:
 
 def test_what_is_paid_for_in_the_spool_of_a_lost_ledger_is_kept_aside(job: Job) -> None:
     not_home(job)
+    not_synced(job)
     noted(job)
     lose_ledger(job)
     ended = verify(job, "--repair")
     assert ended.code == 0, ended.out
-    assert ended.out.count("the lost ledger alone knew what task it is of") == 2
+    assert ended.out.count("the lost ledger alone knew what task it is of") == 3
     assert {path.name for path in (job.output / SUPERSEDED / "spool").iterdir()} == {
         "9.0.link",
         f"9.0.{'ab' * 32}.ready",
+        f"9.0.{'cd' * 32}.4.whole",
     }
     assert job.run().json["attempts"] == 0
 

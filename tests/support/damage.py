@@ -87,6 +87,10 @@ def not_home(job: Job) -> None:
     (job.output / f".batchbanana/spool/9.0.{'ab' * 32}.ready").write_bytes(b"paid")
 
 
+def not_synced(job: Job) -> None:
+    (job.output / f".batchbanana/spool/9.0.{'cd' * 32}.4.whole").write_bytes(b"paid")
+
+
 def noted(job: Job) -> None:
     (job.output / ".batchbanana/spool/9.0.link").write_text("{}")
 
