@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class JobDirectory:
         self.path = path
         self.own = path / ".batchbanana"
         self.ledger = self.own / "ledger.db"
+        self.lock = self.own / "lock"
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -55,7 +56,7 @@ class JobDirectory:
             self._refuse_links()
             self.own.mkdir(parents=True, exist_ok=True)
             self._refuse_network()
-            lock = FileLock(self.own / "lock")
+            lock = FileLock(self.lock)
             lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.05)
         except Timeout:
             raise JobHeldError(f"Another run works in {self.path}; wait for it or stop it, then run again") from None
@@ -69,7 +70,7 @@ class JobDirectory:
     def is_held(self) -> bool:
         """Whether a run is at work here."""
         try:
-            with FileLock(self.own / "lock").acquire(timeout=0):
+            with FileLock(self.lock).acquire(timeout=0):
                 return False
         except Timeout:
             return True
@@ -109,17 +110,19 @@ class JobDirectory:
         """Open the ledger for reading; None when there is none."""
         return Store.open(self.ledger, Caps(), read_only=True) if self.ledger.exists() else None
 
-    def write_summary(self, summary: dict[str, object]) -> None:
-        """Write `summary.json`, whole or not at all."""
+    def write_summary(self, summary: dict[str, object], check: Callable[[], None]) -> None:
+        """Write `summary.json`, whole or not at all; `check` raises when the job is another run's by now."""
         aside = self.own / "summary.json.new"
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        check()
         try:
             with aside.open("w", encoding="utf-8") as handle:
                 handle.write(text)
                 handle.flush()
                 os.fsync(handle.fileno())
+            check()
             aside.replace(self.path / "summary.json")
-        except OSError:
+        except BaseException:
             aside.unlink(missing_ok=True)
             raise
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -135,7 +135,8 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
     lanes = Lanes(order.endpoint)  # first of all: an environment that cannot work must not leave a folder behind
     job = JobDirectory(order.output)
     with job.held():
-        async with _opened(order, job) as (ledger, spool):
+        async with _opened(order, job) as (ledger, fence):
+            spool = Spool(order.output, FencedFiles(fence.check))
             shelf = Shelf(spool, ledger, order.matrix.registry.are_different)
             fetcher = Fetcher(lanes.downloads(), spool)
             found = await _recovered(ledger, spool, shelf, fetcher, interrupts)
@@ -145,22 +146,19 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             await _count(feed, ledger, order.matrix.cells)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
-        return _written(job, _with_fault(summary, ledger.broken), ledger.broken, console)
+        return _written(job, _with_fault(summary, ledger.broken), fence, console)
 
 
 @asynccontextmanager
-async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger, Spool]]:
+async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger, Fence]]:
     """Open spool and ledger, and begin a run in it, which fences off every earlier one."""
-    async with AsyncExitStack() as stack:
-        store = await to_thread.run_sync(job.open_store, _caps(order))
-        await to_thread.run_sync(Spool(order.output).open)
-        run = await to_thread.run_sync(_begin, store, order)
-        with explained():
-            ledger = Ledger(order.output, store)
-            fence = Fence(job.ledger, run)
-        await stack.enter_async_context(ledger)
-        stack.enter_context(fence)  # the last to come and the first to go: it cannot tidy up behind itself
-        yield ledger, Spool(order.output, FencedFiles(fence.check))
+    store = await to_thread.run_sync(job.open_store, _caps(order))
+    await to_thread.run_sync(Spool(order.output).open)
+    run = await to_thread.run_sync(_begin, store, order)
+    with explained():
+        ledger, fence = Ledger(order.output, store), Fence(job.ledger, job.lock, run)
+    async with ledger:
+        yield ledger, fence
 
 
 def _begin(store: Store, order: Order) -> int:
@@ -297,12 +295,12 @@ def _with_fault(summary: Summary, fault: BatchError | None) -> Summary:
     return replace(summary, exit_code=int(fault.exit_code), stopped=str(fault))
 
 
-def _written(job: JobDirectory, summary: Summary, fault: BatchError | None, console: Console) -> Summary:
+def _written(job: JobDirectory, summary: Summary, fence: Fence, console: Console) -> Summary:
     """Write `summary.json`; a disk that refuses even that is told in the summary that is printed."""
-    if isinstance(fault, FencedError):
-        return summary
     try:
-        job.write_summary(summary.to_json())
+        job.write_summary(summary.to_json(), fence.check)
+    except FencedError as lost:
+        return _with_fault(summary, lost)
     except OSError as error:
         console.warn(f"summary.json cannot be written ({error.strerror}); make room and run again")
         return _with_fault(summary, DiskError(summary.stopped or "summary.json cannot be written"))

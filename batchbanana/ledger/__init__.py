@@ -94,7 +94,7 @@ class Ledger:
 
     def __init__(self, job: Path, store: Store) -> None:
         self._store = store
-        self._metadata = Metadata(job / "metadata.jsonl", store)
+        self._metadata = Metadata(job / "metadata.jsonl", store, store.check_fence)
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._broken: BatchError | None = None

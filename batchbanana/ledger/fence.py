@@ -1,4 +1,4 @@
-"""Whether a run still owns its job directory: the ledger at its path is the one it opened, and no later run began.
+"""Whether a run still owns its job directory: the lock at its path is the one it holds, or else no later run began.
 
 A lock can be got round: its file is removed by hand, or the folder is put back from a copy. A process that was stopped
 meanwhile wakes and knows nothing of it, so it asks here before each thing that it would change.
@@ -6,9 +6,7 @@ meanwhile wakes and knows nothing of it, so it asks here before each thing that 
 
 import contextlib
 import sqlite3
-import threading
 from pathlib import Path
-from types import TracebackType
 
 from batchbanana.errors import FencedError
 
@@ -16,7 +14,7 @@ TAKEN = "A later run has taken over this job directory; this one stops here"
 NEWEST = "SELECT max(id) FROM runs"
 
 
-def place(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """Tell one file from another that has its name; None when there is none."""
     try:
         found = path.stat()
@@ -26,48 +24,50 @@ def place(path: Path) -> tuple[int, int] | None:
 
 
 class Fence:
-    """Asks from any thread; use as a context manager.
+    """Asks from any thread.
 
     Args:
-        path: the ledger's.
+        ledger: the ledger's path.
+        lock: the path of the lock that this run holds.
         run: whose.
     """
 
-    def __init__(self, path: Path, run: int) -> None:
-        self._path = path
-        self._place = place(path)
+    def __init__(self, ledger: Path, lock: Path, run: int) -> None:
+        self._ledger, self._opened = ledger, identity(ledger)
+        self._lock, self._held = lock, identity(lock)
         self._run = run
-        self._turn = threading.Lock()
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-
-    def __enter__(self) -> "Fence":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._db.close()
 
     def check(self) -> None:
         """Come before every change of a file.
 
-        Where nobody can tell, the run is trusted: a disk that fails now and then must not cost a paid image, and the
-        ledger has the last word at the next commit.
+        As long as the lock that is held is the one that stands there, no other run can have begun, and one look is
+        enough. Where nobody can tell, the run is trusted: a disk that fails now and then must not cost a paid image,
+        and the ledger has the last word at the next commit.
 
         Raises:
             FencedError: the job directory is another run's, or another one than was opened.
         """
         try:
-            now = place(self._path)
-            with self._turn, contextlib.closing(self._db.execute(NEWEST)) as rows:
-                newest = rows.fetchone()[0]
+            if self._held is not None and identity(self._lock) == self._held:
+                return
+            if identity(self._ledger) != self._opened:
+                raise FencedError(moved(self._ledger))
+            if newest_run(self._ledger) != self._run:
+                raise FencedError(TAKEN)
         except (sqlite3.Error, OSError):
             return
-        if now != self._place:
-            raise FencedError(moved(self._path))
-        if newest != self._run:
-            raise FencedError(TAKEN)
+
+
+def newest_run(path: Path) -> int | None:
+    """Read from a ledger which run began last.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+        newest: int | None = db.execute(NEWEST).fetchone()[0]
+        return newest
 
 
 def moved(path: Path) -> str:

@@ -7,6 +7,7 @@ on when a run died.
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +21,16 @@ SYNC_EVERY = (
 
 
 class Metadata:
-    """The file in the job directory. All methods run in the ledger's thread."""
+    """The file in the job directory. All methods run in the ledger's thread.
 
-    def __init__(self, path: Path, store: Store) -> None:
+    Args:
+        check: raises when the job is another run's by now; comes before what would put a file in that one's place.
+    """
+
+    def __init__(self, path: Path, store: Store, check: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._store = store
+        self._check = check
         self._seq = store.get(SEQ) or 0
         self._bytes = store.get(BYTES) or 0
         self._safe = self._seq, self._bytes  # what a power loss leaves
@@ -63,6 +69,7 @@ class Metadata:
             self._handle = None
         self._safe = self._seq, self._bytes
         self._store.execute("BEGIN IMMEDIATE")
+        self._check()  # what is written on the way may have taken long
         self.remember()
         if self._store.get(STALE):
             self._store.put(STALE, 0)
@@ -117,6 +124,7 @@ class Metadata:
                 self._seq = seq
             handle.flush()
             os.fsync(handle.fileno())
+        self._check()
         aside.replace(self._path)
         _sync_folder(self._path.parent)  # else a power loss could bring the old file back
         self._handle = self._path.open("ab")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbanana.errors import DiskError, FencedError, LedgerError
-from batchbanana.ledger.fence import NEWEST, TAKEN, moved, place
+from batchbanana.ledger.fence import NEWEST, TAKEN, identity, moved
 from batchbanana.ledger.schema import prepare
 from batchbanana.ledger.values import (
     ASIDE,
@@ -47,7 +47,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path, caps: Caps) -> None:
         self._db = connection
         self._path = path
-        self._place = place(path)
+        self._opened = identity(path)
         self._caps = caps
         self._run = 0
         self._flying: dict[int, int] = {}  # what this run's open attempts may cost
@@ -107,16 +107,11 @@ class Store:
             return None
         return Run(started=row[0], ended=row[1], manifest=row[2], summary=json.loads(row[3]) if row[3] else None)
 
-    def is_fenced(self) -> bool:
-        """Whether a later run has taken over; then nothing may be written any more."""
-        row = self._db.execute(NEWEST).fetchone()
-        return bool(row[0] != self._run)
-
     def check_fence(self) -> None:
         """Raise FencedError when a later run has taken over, or this file is no longer where it was opened."""
-        if place(self._path) != self._place:
+        if identity(self._path) != self._opened:
             raise FencedError(moved(self._path))
-        if self.is_fenced():
+        if self._db.execute(NEWEST).fetchone()[0] != self._run:
             raise FencedError(TAKEN)
 
     def next_attempt(self) -> int:

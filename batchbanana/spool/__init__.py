@@ -2,8 +2,8 @@
 
 Files in `spool/` are called `<attempt>.<index>.part` while they are written and `<attempt>.<rank>.<sha256>.ready` from
 the moment they are whole, checked and synced. A ready file is never deleted before the ledger knows its image.
-A whole file that the disk would not sync or name is called `<attempt>.<rank>.<sha256>.<size>.whole`; the next start
-makes it ready if its bytes are still there.
+Before that, while it is synced, a whole file is called `<attempt>.<rank>.<sha256>.<size>.whole`: a run may end in the
+midst of a slow sync, or the disk may refuse it. The next start makes it ready if its bytes are still there.
 `<attempt>.0.link` notes where the image that counts can be fetched; it goes once the image is ready, or once the
 ledger knows that it will never be.
 All functions block on the disk and are called in worker threads, but for `Part.write`.
@@ -65,22 +65,29 @@ class Part:
         """
         digest = self.sha256
         name = f"{self.path.name.split('.')[0]}.{rank}.{digest}"
+        whole = self.path.with_name(f"{name}.{self.size}.whole")
         ready = self.path.with_name(f"{name}.ready")
+        with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
+            self._put_by(whole)
         try:
             self.settle(ready)
         except OSError:
+            self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
             if not self.is_ready:
-                self._put_by(ready, self.path.with_name(f"{name}.{self.size}.whole"))
+                with contextlib.suppress(OSError):  # what made us come here is told
+                    self._put_by(whole)
             raise
         return ready, digest
 
-    def _put_by(self, ready: Path, whole: Path) -> None:
-        """Give a file that could not be made durable a name by which the next start can tell that it is whole."""
-        with contextlib.suppress(OSError):  # what made us come here is told
-            self.is_ready = ready.exists()  # renamed after all, though the disk said no
-            if not self.is_ready:
-                self._files.rename(self.path, whole)
-                self.is_ready = True
+    def _put_by(self, whole: Path) -> None:
+        """Give a file a name by which the next start can tell that it is whole, though not yet durable."""
+        try:
+            self._files.rename(self.path, whole)
+        except OSError:
+            if not whole.exists():
+                raise
+        self.path = whole
+        self.is_ready = True
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
@@ -99,10 +106,11 @@ class Part:
         self._handle.close()
 
     def discard(self) -> None:
-        """Forget the file; harmless after `keep`. One that the disk does not let go is dropped by the next start."""
+        """Forget the file, unless it is ready. One that the disk does not let go is dropped by the next start."""
         with contextlib.suppress(OSError):
             self.close()
-            self._files.unlink(self.path)
+            if not self.is_ready:
+                self._files.unlink(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

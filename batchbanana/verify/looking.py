@@ -165,7 +165,7 @@ def _leftover(name: str) -> tuple[str, str]:
     if READY.fullmatch(name):
         return "is an image that is paid for and not in its place yet", "run again to bring it home"
     if WHOLE.fullmatch(name):
-        return "is an image that is paid for and that the disk would not sync", "run again to bring it home"
+        return "is an image that is paid for and that was not synced yet", "run again to bring it home"
     if LINK.fullmatch(name):
         return "notes where an image that is paid for can be fetched", "run again soon to fetch it"
     if name.endswith((".part", ".copy")):

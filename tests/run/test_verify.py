@@ -57,7 +57,7 @@ def test_a_finished_job_is_all_right_by_its_folder_and_by_its_manifest(job: Job)
         (metadata_changed, 13, "metadata", "is not as the ledger has it, from line "),
         (half_written, 13, "spool", "was never whole; the next run removes it"),
         (not_home, 13, "spool", "is paid for and not in its place yet; run again to bring it home"),
-        (not_synced, 13, "spool", "is paid for and that the disk would not sync; run again to bring it home"),
+        (not_synced, 13, "spool", "is paid for and that was not synced yet; run again to bring it home"),
         (noted, 13, "spool", "can be fetched; run again soon to fetch it"),
         (squatter, 13, "spool", "is nothing that a run has left; move it away"),
         (in_flight, 14, "open", "has no end in the ledger; run again"),

@@ -45,6 +45,7 @@ class Recorder(Files):
     def __init__(self, job: Path) -> None:
         self._job = job
         self._numbers: dict[str, int] = {}
+        self._handles: dict[BinaryIO, int] = {}
         self._files = 0
         self._synced = 0
         self.journal: list[Step] = []
@@ -53,15 +54,15 @@ class Recorder(Files):
         handle = super().create(path, size)
         self._files += 1
         name = self._name(path)
-        self._numbers[name] = self._files
+        self._numbers[name] = self._handles[handle] = self._files
         self.journal.append(Step(does="create", path=name, file=self._files))
         return handle
 
     def sync(self, handle: BinaryIO, size: int) -> None:
         handle.truncate(size)
-        path = Path(str(handle.name))
-        name = self._name(path)
-        self.journal.append(Step(does="data", path=name, file=self._numbers[name], data=path.read_bytes()))
+        number = self._handles[handle]  # its file may have another name by now
+        name = next(name for name, file in self._numbers.items() if file == number)
+        self.journal.append(Step(does="data", path=name, file=number, data=(self._job / name).read_bytes()))
 
     def sync_folder(self, path: Path) -> None:
         self.journal.append(Step(does="sync_folder", path=self._name(path)))

@@ -434,15 +434,19 @@ class Stage:
             if events.room is not None:
                 [(pages,)] = store._db.execute("PRAGMA page_count")
                 store.execute(f"PRAGMA max_page_count = {pages + events.room.pages}")
-            fence = Fence(path, store.start_run(("0" * 64, "job.yaml", "")))
-            with fence:
-                spool = Spool(self.folder, self.recorder or MortalFiles(power, fence.check, events.room))
-                spool.open()
-                async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
-                    ended = await self._run(ledger, spool, events)
-                if ledger.broken is not None and power.is_on:
-                    raise ledger.broken
+            self._lock.touch()
+            fence = Fence(path, self._lock, store.start_run(("0" * 64, "job.yaml", "")))
+            spool = Spool(self.folder, self.recorder or MortalFiles(power, fence.check, events.room))
+            spool.open()
+            async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
+                ended = await self._run(ledger, spool, events)
+            if ledger.broken is not None and power.is_on:
+                raise ledger.broken
         return ended
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / ".batchbanana" / "lock"
 
     async def _run(self, ledger: Ledger, spool: Spool, events: Events) -> Ended:
         log = Log()
@@ -496,6 +500,8 @@ class Stage:
 
     def _take_over(self) -> None:
         """Begin another run, as when somebody has removed the lock of one that sleeps, and let it do nothing."""
+        self._lock.rename(self._lock.with_name("lock.removed"))
+        self._lock.touch()
         with closing(Store.open(self.folder / ".batchbanana" / "ledger.db", self.caps)) as store:
             store.start_run(("1" * 64, "job.yaml", ""))
         self.when_taken = self.files()
