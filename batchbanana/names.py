@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self
 
 DEFAULT = "{job}/{slug}_{ratio}_{resolution}_{sample}_{key}"
@@ -191,3 +192,10 @@ def _check_literals(literals: Sequence[str], fields: int) -> None:
             )
     if fields > _MOST_FIELDS or len(whole.encode()) - len(literals) + 1 > _LITERAL_BYTES:
         raise TemplateError(f"it is too long: at most {_MOST_FIELDS} fields and {_LITERAL_BYTES} bytes between them")
+
+
+def is_confined(file: str) -> bool:
+    """Whether a file's name in a ledger or a record, relative to the job directory, can lead nowhere else."""
+    path = PurePosixPath(file)
+    is_relative = not path.is_absolute() and not PureWindowsPath(file).drive
+    return bool(path.parts) and is_relative and not {"..", "\0"} & {*path.parts, *PureWindowsPath(file).parts, *file}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchbanana.errors import DiskError
+from batchbanana.names import is_confined
 from batchbanana.spool.files import FULL, FencedFiles, Files, with_patience
 from batchbanana.task import Billed
 
@@ -242,6 +243,9 @@ class Spool:
         return True
 
     def _refuse_links(self, final: Path) -> None:
+        """Nothing is written, moved or removed outside the job directory, whatever a ledger or a link says."""
+        if not is_confined(final.as_posix()):
+            raise OSError(errno.EPERM, f"{final} is not in the job directory, and nothing is changed outside it")
         for folder in final.parents:
             if (self._job / folder).is_symlink() and folder != Path():
                 raise OSError(errno.ELOOP, f"{folder} is a link, and nothing is written outside the job directory")
@@ -252,12 +256,14 @@ class Spool:
 
     def set_aside(self, final: str) -> None:
         """Move an image that a better one has replaced out of `images/`; it was paid for, so it is kept."""
+        self._refuse_links(Path(final))
         source = self._job / final
         if source.exists():
             self.keep_aside(source, final)
 
     def keep_aside(self, source: Path, final: str) -> None:
-        """Move a file to where superseded images are, never over another."""
+        """Move a file of the job directory to where superseded images are, never over another."""
+        self._refuse_links(source.relative_to(self._job))
         target, number = SUPERSEDED / final, 0
         while not self.publish(source, target):
             number += 1
@@ -266,6 +272,7 @@ class Spool:
 
     def retract(self, final: Path) -> None:
         """Take back a name that `publish` gave; the spool still has the file."""
+        self._refuse_links(final)
         self._files.unlink(self._job / final)
 
     def recover(self) -> list[Ready]:

@@ -96,6 +96,12 @@ def missing(image: Image) -> Finding:
     return Finding(kind=Kind.MISSING, place=image.file, fault="is missing", remedy=remedy)
 
 
+def outside(image: Image) -> Finding:
+    """Say that the ledger leads out of the job directory, as no run has ever written it."""
+    remedy = "nothing is looked at or changed there; put the ledger back from a copy that you trust"
+    return Finding(kind=Kind.RECORD, place=image.file, fault="is not in the job directory", remedy=remedy)
+
+
 def unreadable(image: Image, why: str) -> Finding:
     """Say that an image's file cannot be read; whether it is whole is not known, so it is not bought again."""
     remedy = "mend the disk or the file's rights and verify again"

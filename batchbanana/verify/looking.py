@@ -11,8 +11,9 @@ from pathlib import Path
 from batchbanana.images import ImageError, Inspector
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned
+from batchbanana.names import is_confined
 from batchbanana.spool import LINK, READY, WHOLE
-from batchbanana.verify.finding import Finding, Kind, Seen, judge, missing, unreadable
+from batchbanana.verify.finding import Finding, Kind, Seen, judge, missing, outside, unreadable
 
 BLOCK = 1 << 20  # bytes hashed at once
 GONE = {errno.ENOENT, errno.ENOTDIR}  # anything else that a disk says does not mean that a file is not there
@@ -74,6 +75,8 @@ class Looking:
                 yield image, finding
 
     def _look(self, image: Image) -> Finding | None:
+        if not all(map(is_confined, (image.file, *image.extras))):
+            return outside(image)
         try:
             return judge(image, see(self.job.path / image.file))
         except OSError as error:

@@ -17,6 +17,7 @@ from batchbanana.spool import Files
 from batchbanana.verify import Looking, mend
 from tests.support.damage import (
     SUPERSEDED,
+    change,
     images,
     ledger_gone,
     ledger_no_database,
@@ -188,6 +189,21 @@ def test_nothing_is_mended_behind_a_link_that_leads_out_of_the_job_directory(job
     assert (ended.code, ended.json["left"]["damaged"], ended.json["checked"]) == (13, 1, 6)
     assert "a folder on its way is a link" in ended.json["findings"][0]["message"]
     assert sorted((tmp_path / "elsewhere").iterdir()) == outside
+
+
+@pytest.mark.parametrize("file", ["../victim", "images/../../victim", "{absolute}/victim", ".batchbanana/../../victim"])
+def test_a_ledger_that_leads_out_of_the_job_directory_is_told_and_nothing_there_is_touched(
+    job: Job, tmp_path: Path, file: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    change(job, f"UPDATE outcomes SET file = '{file.format(absolute=tmp_path)}' WHERE seq = 2")  # noqa: S608
+    for more in ([], ["--repair"], ["--repair"]):
+        ended = verify(job, *more)
+        assert ended.code == 14, ended.out
+        assert "victim is not in the job directory" in ended.out
+        assert victim.read_text() == "precious"
+    assert list(tmp_path.rglob("victim*")) == [victim]
 
 
 class Killed(BaseException):
