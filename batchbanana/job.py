@@ -20,6 +20,8 @@ WRITTEN = (
     *(".batchbanana/superseded", ".batchbanana/ledger.db", ".batchbanana/lock"),
 )
 
+FOLDERS = ("images", "extras", ".batchbanana/spool", ".batchbanana/superseded")
+
 # As the kernel names them.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
@@ -53,7 +55,7 @@ class JobDirectory:
             DiskError: it cannot be written.
         """
         try:
-            self._refuse_links()
+            self._refuse_layout()
             self.own.mkdir(parents=True, exist_ok=True)
             self._refuse_network()
             lock = FileLock(self.lock)
@@ -134,14 +136,17 @@ class JobDirectory:
             return None
         return data if isinstance(data, dict) else None
 
-    def _refuse_links(self) -> None:
-        """Nothing is written outside the job directory, wherever a link in it leads."""
+    def _refuse_layout(self) -> None:
+        """Find out before anything is paid for what cannot work; nothing is written where a link leads."""
         for name in WRITTEN:
             if (self.path / name).is_symlink():
                 raise DiskError(
                     f"{self.path / name} is a link, and nothing is written outside a job directory; "
                     "put the thing itself there, or choose another --output"
                 )
+        for name in FOLDERS:
+            if (self.path / name).exists() and not (self.path / name).is_dir():
+                raise DiskError(f"{self.path / name} is no folder; move it away, or choose another --output")
 
     def _refuse_network(self) -> None:
         """The ledger's write-ahead log needs memory shared between processes, which no network file system has."""

@@ -9,6 +9,9 @@ from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self
 
+_COMMANDS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)  # of terminals; of bidirectional text
 DEFAULT = "{job}/{slug}_{ratio}_{resolution}_{sample}_{key}"
 FIELDS = ("job", "slug", "model", "ratio", "resolution", "sample", "key")
 KEY_DIGITS = 8
@@ -199,3 +202,8 @@ def is_confined(file: str) -> bool:
     path = PurePosixPath(file)
     is_relative = not path.is_absolute() and not PureWindowsPath(file).drive
     return bool(path.parts) and is_relative and not {"..", "\0"} & {*path.parts, *PureWindowsPath(file).parts, *file}
+
+
+def printable(text: str) -> str:
+    """Write out what would command a terminal or turn its text round; lines and tabs stay."""
+    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,5 +1,6 @@
 """The commands. What goes wrong becomes one sentence on standard error and an exit code."""
 
+import errno
 import os
 import sys
 import traceback
@@ -63,8 +64,13 @@ def commands() -> None:
     """
 
 
+# What the system says of a full disk behind `>`.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
 def main() -> int:
     """Run the command line and give its exit code, whoever still listens."""
+    _open_what_is_closed()
     code = _main()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -72,6 +78,16 @@ def main() -> int:
         except OSError:  # its reader has left; the interpreter's own last flush would put 120 in the place of our code
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Let nothing be where a standard stream was closed: else the next file to be opened, the ledger, stands there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 -- a descriptor
 
 
 def _main() -> int:
@@ -91,6 +107,11 @@ def _main() -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has left; there is nobody to tell
         return Exit.UNEXPECTED
+    except OSError as error:
+        if error.filename is None and error.errno in UNWRITABLE:
+            say(f"batchbanana: standard output cannot be written ({error.strerror}); make room or send it elsewhere")
+            return Exit.DISK
+        return _unexpected(error, debug=debug)
     except Exception as error:  # noqa: BLE001 -- the last resort: a sentence instead of a traceback
         return _unexpected(error, debug=debug)
     return result if isinstance(result, int) else Exit.MADE

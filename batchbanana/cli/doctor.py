@@ -87,7 +87,7 @@ def command(  # noqa: PLR0913 -- one option a parameter, as click wants it
             )
         )
         if not as_json:
-            click.echo(_checks_text(checks))
+            options.tell(_checks_text(checks))
         probed = None
         if buys and exit_code(checks) is Exit.MADE:
             probed = _probe(matrix, folder, served, base_url, yes=yes)
@@ -95,9 +95,9 @@ def command(  # noqa: PLR0913 -- one option a parameter, as click wants it
             options.say("Nothing was bought, because something is bad; put it right and probe again")
     code = exit_code(checks) if probed is None else probed.exit_code
     if as_json:
-        click.echo(json.dumps(_data(checks, probed, code), ensure_ascii=False))
+        options.tell(json.dumps(_data(checks, probed, code), ensure_ascii=False))
     elif probed is not None:
-        click.echo(_probe_text(probed))
+        options.tell(_probe_text(probed))
     return code
 
 

@@ -45,7 +45,9 @@ def command(target: Path, *, output: Path | None, models: Path | None, max_tasks
     commands = Commands(
         target=str(job.manifest), output=None if usual else str(folder), models=None if models is None else str(models)
     )
-    click.echo(json.dumps(_data(causes, commands), ensure_ascii=False) if as_json else _text(causes, commands, folder))
+    options.tell(
+        json.dumps(_data(causes, commands), ensure_ascii=False) if as_json else _text(causes, commands, folder)
+    )
     return Exit.MADE
 
 

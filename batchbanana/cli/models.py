@@ -22,7 +22,7 @@ def command(manifest: Path | None, *, models: Path | None, as_json: bool) -> int
     With a MANIFEST, as they hold there: with its own entries and its provider's prices.
     """
     known = load_registry(models).models if manifest is None else _of_manifest(manifest, models)
-    click.echo(json.dumps(tables.models_data(known), ensure_ascii=False) if as_json else tables.models_text(known))
+    options.tell(json.dumps(tables.models_data(known), ensure_ascii=False) if as_json else tables.models_text(known))
     return Exit.MADE
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from batchbanana.names import printable
+
 EXIT_CODES = """\b
 Exit codes:
   0  everything is made             1  unexpected error
@@ -72,9 +74,15 @@ manifests = click.argument("manifests", metavar="MANIFEST…", nargs=-1, require
 models = click.option(
     "--models", type=click.Path(path_type=Path), metavar="FILE", help="YAML with models to add, or to change."
 )
-output = click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="The job directory. [output/NAME]"
-)
+
+
+def _folder(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
+    if value is not None and not value.strip():  # a variable that is not set would mean the current folder
+        raise click.BadParameter("it names no folder: name one, or leave the option out")
+    return None if value is None else Path(value)
+
+
+output = click.option("--output", callback=_folder, metavar="DIR", help="The job directory. [output/NAME]")
 max_tasks = click.option(
     "--max-tasks",
     type=click.IntRange(min=1),
@@ -88,7 +96,12 @@ max_tasks = click.option(
 def say(text: str) -> None:
     """Tell a person on standard error; one who has left is not told, and nothing else changes."""
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
+
+
+def tell(text: str) -> None:
+    """Give a person on standard output what was asked for."""
+    click.echo(printable(text))
 
 
 def folder(name: str, chosen: Path | None, among: int = 1) -> Path:

@@ -50,9 +50,9 @@ def command(
         with read_ledger(folder) as store:
             found = survey(matrix, store)
         if as_json:
-            click.echo(json.dumps(tables.plan_data(matrix, found, settings, str(folder)), ensure_ascii=False))
+            options.tell(json.dumps(tables.plan_data(matrix, found, settings, str(folder)), ensure_ascii=False))
         else:
-            click.echo(tables.plan_text(matrix, found, settings, str(folder)))
+            options.tell(tables.plan_text(matrix, found, settings, str(folder)))
     return Exit.MADE
 
 

@@ -5,8 +5,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -154,16 +154,22 @@ def _run_one(order: Order, choices: Choices) -> Summary:
         summary = anyio.run(partial(run, order, console))
     finally:
         console.close()
-    _tell(summary, as_json=choices.as_json)
-    return summary
+    return _told(summary, as_json=choices.as_json)
 
 
-def _tell(summary: Summary, *, as_json: bool) -> None:
-    if as_json:
-        with suppress(OSError):  # whoever wanted it has left; the exit code still tells how the run ended
-            click.echo(json.dumps(summary.to_json(), ensure_ascii=False))
-    else:
+def _told(summary: Summary, *, as_json: bool) -> Summary:
+    """Print a summary; one that had nowhere to go makes the command fail, for somebody waits for it."""
+    if not as_json:
         options.say(tables.summary_text(summary))
+        return summary
+    try:
+        options.tell(json.dumps(summary.to_json(), ensure_ascii=False))
+    except BrokenPipeError:  # whoever wanted it has left; the exit code still tells how the run ended
+        return summary
+    except OSError as error:
+        options.say(f"The summary cannot be printed ({error.strerror}); it is in {summary.output}/summary.json")
+        return replace(summary, exit_code=max(summary.exit_code, Exit.DISK, key=_weight))
+    return summary
 
 
 def _deadline(choices: Choices, now: datetime) -> Deadline | None:

@@ -23,5 +23,5 @@ def command(target: Path, *, output: Path | None, max_tasks: int, models: Path |
     """Tell how a job stands: counts, money, and whether a run is at work."""
     job = find(Named(command="status", target=target, output=output, max_tasks=max_tasks, models=models))
     data = read_status(JobDirectory(job.folder), job.matrix)
-    click.echo(json.dumps(data, ensure_ascii=False) if as_json else tables.status_text(data))
+    options.tell(json.dumps(data, ensure_ascii=False) if as_json else tables.status_text(data))
     return Exit.MADE

@@ -75,8 +75,8 @@ def command(
         for finding in findings:
             told.add(finding)
             if not as_json:
-                click.echo(str(finding))
-    click.echo(json.dumps(_data(looking, told), ensure_ascii=False) if as_json else _summary(looking, told))
+                options.tell(str(finding))
+    options.tell(json.dumps(_data(looking, told), ensure_ascii=False) if as_json else _summary(looking, told))
     return told.exit_code
 
 
