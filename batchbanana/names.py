@@ -86,9 +86,13 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
-def safe(text: str, limit: int = FIELD_CHARACTERS) -> str:
-    """Fold a value into letters, digits and single dashes of at most `limit` characters; never empty."""
+@lru_cache(maxsize=4096)  # values come again and again; a run holds no more of them for going on longer
+def safe(text: str) -> str:
+    """Fold a value into letters, digits and single dashes; never empty."""
+    return _plain(text, FIELD_CHARACTERS)
+
+
+def _plain(text: str, limit: int) -> str:
     text = unicodedata.normalize("NFC", text)
     if text.isascii():
         text = _NOT_PLAIN.sub("-", text).strip("-")
@@ -100,7 +104,7 @@ def safe(text: str, limit: int = FIELD_CHARACTERS) -> str:
 
 def slug(values: Sequence[str]) -> str:
     """Make the short telling part of a name from variables' values, or from the prompt alone."""
-    return safe("-".join(value[: 2 * SLUG_CHARACTERS] for value in values), SLUG_CHARACTERS)
+    return _plain("-".join(value[: 2 * SLUG_CHARACTERS] for value in values), SLUG_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
