@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ ATTEMPT = 4  # times its timeout that an attempt may take: three for a paid body
 LOOP_PATIENCE = 10 * 60  # seconds that the event loop may stand still; nothing of ours stalls it for one
 GRACE = 14  # seconds from giving everything up to the end; with the time to drain, a service manager's patience
 PACKAGE = str(Path(__file__).parent)
+STDERR = 2  # the number of standard error
 
 
 class Run(Protocol):
@@ -145,11 +146,20 @@ class Watchdog:
 
 def end_at_once(code: Exit, sentence: str) -> None:
     """End the process without another word to anyone; what is paid for is as safe as if it had been killed."""
-    data = f"batchbanana: {sentence}; what is paid is kept, run again to go on\n".encode()
+    try:
+        with suppress(OSError, ValueError):  # whoever was to read it has left; the code still tells how the run ended
+            _say(f"batchbanana: {sentence}; what is paid is kept, run again to go on\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _say(data: bytes) -> None:
+    # A program that was begun without standard error may have given its number to a file of the job.
+    if sys.stderr is None or sys.stderr.fileno() != STDERR:
+        return
     # A terminal that stands still may be what hangs: nothing is written that would have to wait.
-    if select.select([], [2], [], 0)[1]:
-        os.write(2, data)
-    os._exit(code)
+    if select.select([], [STDERR], [], 0)[1]:
+        os.write(STDERR, data)
 
 
 def doing() -> str:

@@ -1,5 +1,6 @@
 """The watchdog in the real program: a fault is seeded that hangs it, its patience cut to what a test can wait."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,46 @@ def test_a_reader_of_standard_error_that_stands_still_does_not_keep_the_run_for_
         ) as process:
             assert process.wait(40) == 15
         assert job.run().code == 0
+
+
+def without_a_reader() -> int:
+    """Give the writing end of a pipe that nobody reads any more."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    return writes
+
+
+def test_a_run_whose_standard_error_nobody_reads_ends_all_the_same(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        writes = without_a_reader()
+        try:
+            code = subprocess.run(
+                [sys.executable, "-c", START.format(fault=LOOP_HANGS), *job.arguments()],
+                env=environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=writes,
+                timeout=40,
+                check=False,
+            ).returncode
+        finally:
+            os.close(writes)
+        assert code == 15
+        assert job.run().json["done"] == 2
+
+
+def test_a_run_without_standard_error_ends_all_the_same_and_writes_into_no_file_of_its_own(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        closed = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh"]
+        code = subprocess.run(
+            [*closed, sys.executable, "-c", START.format(fault=LOOP_HANGS), *job.arguments()],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            timeout=40,
+            check=False,
+        ).returncode
+        assert code == 15
+        told = b"what is paid is kept"
+        assert not [path for path in job.output.rglob("*") if path.is_file() and told in path.read_bytes()]
+        assert job.run().json["done"] == 2
