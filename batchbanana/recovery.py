@@ -5,13 +5,14 @@ An image is in the spool, or the spool has a note of where to fetch it; whatever
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from batchbanana.beginning import Beginning
 from batchbanana.engines.links import Fetcher
 from batchbanana.images import ImageError, Inspector
 from batchbanana.ledger import Ending, Ledger, Settlement, Unsettled
@@ -49,7 +50,7 @@ class Recovered:
 
 
 async def recover(
-    ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, stopped: Callable[[], bool] = lambda: False
+    ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, beginning: Beginning | None = None
 ) -> Recovered:
     """Settle everything that earlier runs left open. A crash in here loses nothing: it is all done again.
 
@@ -58,15 +59,16 @@ async def recover(
         spool: holds the images, or notes of where they are.
         shelf: puts images in their places.
         fetcher: fetches what there is only a note of.
-        stopped: whether the run is to stop; what is being fetched then waits for a later one.
+        beginning: says whether the run is to stop; what is not brought home by then waits for a later one.
     """
-    return await _Recovery(ledger, spool, shelf, fetcher).run(stopped)
+    return await _Recovery(ledger, spool, shelf, fetcher, beginning or Beginning()).run()
 
 
 class _Recovery:
     """One recovery and what it has found so far."""
 
-    def __init__(self, ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher) -> None:
+    def __init__(self, ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, beginning: Beginning) -> None:
+        self._beginning = beginning
         self._ledger = ledger
         self._spool = spool
         self._shelf = shelf
@@ -79,7 +81,7 @@ class _Recovery:
         self._held: set[str] = set()
         self._fault: Exception | None = None
 
-    async def run(self, stopped: Callable[[], bool]) -> Recovered:
+    async def run(self) -> Recovered:
         """Take the steps, in the order in which a crash between them does no harm."""
         self._open = {attempt.id: attempt for attempt in await self._ledger.do(lambda store: store.unsettled())}
         unsettled = self._open.keys() | set()
@@ -87,7 +89,7 @@ class _Recovery:
         await self._adopt_ready()
         for number in self._notes.keys() - unsettled:  # the ledger has known how that ended
             await to_thread.run_sync(self._spool.forget, self._notes[number].path)
-        await self._fetch_all(stopped)
+        await self._fetch_all()
         for attempt in self._open.values():
             await self._ledger.settle(Settlement(attempt=attempt.id, result="lost", billed=Billed.UNKNOWN))
         return Recovered(
@@ -104,13 +106,22 @@ class _Recovery:
         for file in await to_thread.run_sync(self._spool.recover):
             ready[file.attempt].append(file)
         for number, files in ready.items():
-            if number not in self._open:
+            self._beginning.step()
+            if self._beginning.stopped is not None:
+                self._leave(number)
+            elif number not in self._open:
                 self._problems += [problem for file in files if (problem := await self._put_away(file))]
             elif all(file.rank for file in files):  # only extras; the image that counts was brought away or never came
                 for file in files:
                     await to_thread.run_sync(self._spool.keep_aside, file.path, f"extras/{file.path.name}")
             else:
                 await self._adopt(self._open.pop(number), sorted(files, key=lambda file: file.rank))
+
+    def _leave(self, number: int) -> None:
+        """Leave an attempt's files for the next run: as long as it stays open, nobody buys its image again."""
+        if (attempt := self._open.pop(number, None)) is not None:
+            self._held.add(Errand.from_json(attempt.errand).key)
+            self._waiting = ["An image that is paid for waits in the spool"]
 
     async def _put_away(self, file: Ready) -> str | None:
         """Drop a file that the ledger already knew when its run died; one it does not know is somebody's paid image."""
@@ -175,7 +186,7 @@ class _Recovery:
         self._problems.append(problem)
         self._held.add(Errand.from_json(attempt.errand).key)
 
-    async def _fetch_all(self, stopped: Callable[[], bool]) -> None:
+    async def _fetch_all(self) -> None:
         """Fetch what there is a note of, several at once; what is not fetched in time waits for a later run."""
         left = {number: self._open.pop(number) for number in self._notes.keys() & self._open.keys()}
         if not left:
@@ -183,7 +194,7 @@ class _Recovery:
         slots = CapacityLimiter(FETCHES)
         with anyio.move_on_after(MOST_SECONDS):
             async with anyio.create_task_group() as group:
-                group.start_soon(_watch, stopped, left, group.cancel_scope)
+                group.start_soon(self._watch, left, group.cancel_scope)
                 for attempt in list(left.values()):
                     group.start_soon(self._fetch, attempt, left, slots, group.cancel_scope)
         if self._fault is not None:
@@ -200,12 +211,20 @@ class _Recovery:
         try:
             async with slots:
                 result = await self._fetcher.bring(self._notes[attempt.id], rung, TRIES)
+            self._beginning.step()
             with anyio.CancelScope(shield=True):  # what is known now is written down, whoever is in a hurry
                 await self._end(attempt, errand, result)
             del left[attempt.id]
         except Exception as error:  # noqa: BLE001 -- carried out of the group by hand, which would wrap it
             self._fault = self._fault or error
             scope.cancel()
+
+    async def _watch(self, left: Mapping[int, Unsettled], scope: anyio.CancelScope) -> None:
+        """Call a halt when the run is to stop; ends with the last fetch."""
+        while left:
+            if self._beginning.stopped is not None:
+                scope.cancel()
+            await anyio.sleep(GLANCE)
 
     async def _end(self, attempt: Unsettled, errand: Errand, result: StoredImage | Failure | Held) -> None:
         if isinstance(result, Held) and (given_up := _given_up(self._notes[attempt.id], result)) is not None:
@@ -235,14 +254,6 @@ class _Recovery:
             message=failure.message,
             ending=Ending(key=errand.key, outcome=Outcome.FAILED, attempt=attempt.id, record=record),
         )
-
-
-async def _watch(stopped: Callable[[], bool], left: Mapping[int, Unsettled], scope: anyio.CancelScope) -> None:
-    """Call a halt when the run is to stop; ends with the last fetch."""
-    while left:
-        if stopped():
-            scope.cancel()
-        await anyio.sleep(GLANCE)
 
 
 def _given_up(note: Linked, held: Held) -> Failure | None:

@@ -134,10 +134,15 @@ class Runner:
 
     @property
     def waits(self) -> float:
-        """Seconds that what all wait for lasts still, as far as that is known; a breaker's probe is no such thing."""
-        return max(
-            (pause.seconds for pause in self._limits.pauses() if pause.seconds > LONG_WAIT), default=self._feed.due
-        )
+        """Seconds that what all wait for lasts still, as far as that is known; a breaker's probe is no such thing.
+
+        What is in flight has a deadline of its own, so nothing excuses it. What is parked for moments, again and again,
+        waits for somebody else.
+        """
+        if self._limits.concurrency.in_flight:
+            return 0.0
+        known = (*(pause.seconds for pause in self._limits.pauses()), self._feed.due)
+        return max((seconds for seconds in known if seconds > LONG_WAIT), default=0.0)
 
     @property
     def is_cancelled(self) -> bool:

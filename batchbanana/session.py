@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 
 from batchbanana.allowances import build_limits
+from batchbanana.beginning import Beginning
 from batchbanana.deadline import Deadline
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
@@ -98,7 +99,7 @@ async def run(order: Order, console: Console) -> Summary:
         BatchError: nothing could be begun: the directory is held, or the ledger or the disk is not usable.
     """
     interrupts = Interrupts()
-    watchdog = Watchdog(lambda: interrupts.runner)
+    watchdog = Watchdog(lambda: interrupts.run)
     with watchdog.guarding():
         result = await _watched(order, console, interrupts, watchdog)
     if isinstance(result, BatchError):
@@ -139,7 +140,7 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             spool = Spool(order.output, FencedFiles(fence.check))
             shelf = Shelf(spool, ledger, order.matrix.registry.are_different)
             fetcher = Fetcher(lanes.downloads(), spool)
-            found = await _recovered(ledger, spool, shelf, fetcher, interrupts)
+            found = await _recovered(ledger, spool, shelf, fetcher, interrupts.beginning)
             console.recovered(found)
             before = ledger.money.settled
             runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
@@ -179,9 +180,9 @@ def _keep_apart(store: Store, order: Order) -> None:
         raise UsageError(f"{order.output} was made {made}; choose another --output for this run, or remove that folder")
 
 
-async def _recovered(ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, interrupts: Interrupts) -> Recovered:
+async def _recovered(ledger: Ledger, spool: Spool, shelf: Shelf, fetcher: Fetcher, beginning: Beginning) -> Recovered:
     with explained():
-        return await recover(ledger, spool, shelf, fetcher, lambda: interrupts.first is not None)
+        return await recover(ledger, spool, shelf, fetcher, beginning)
 
 
 def _caps(order: Order) -> Caps:

@@ -5,6 +5,7 @@ import sys
 
 import anyio
 
+from batchbanana.beginning import Beginning
 from batchbanana.errors import Exit
 from batchbanana.policy import Stop
 from batchbanana.runner import Runner
@@ -17,6 +18,7 @@ class Interrupts:
     """Hears signals from a run's first step to its last."""
 
     def __init__(self) -> None:
+        self.beginning = Beginning()
         self._runner: Runner | None = None
         self._first: Stop | None = None
 
@@ -26,15 +28,17 @@ class Interrupts:
         return self._first
 
     @property
-    def runner(self) -> Runner | None:
-        """What was attached; None before."""
-        return self._runner
+    def run(self) -> Beginning | Runner:
+        """What a signal stops now: the run's first steps, or what was attached."""
+        return self._runner or self.beginning
 
     def attach(self, runner: Runner) -> None:
-        """Say what is to be stopped; a signal that came before stops it at once."""
+        """Say what is to be stopped from now on; what was stopped or given up before stays so."""
         self._runner = runner
-        if self._first is not None:
-            runner.stop(self._first)
+        if self.beginning.stopped is not None:
+            runner.stop(self.beginning.stopped)
+        if self.beginning.is_cancelled:
+            runner.cancel()
 
     async def heed(self) -> None:
         """Listen until cancelled."""
@@ -49,19 +53,14 @@ class Interrupts:
             async with anyio.create_task_group() as group:
                 async for number in received:
                     if self._first is not None:
-                        self._cancel()
+                        self.run.cancel()
                         continue
                     reason = f"Stopped by {signal.Signals(number).name}; run again to go on"
                     self._first = Stop(exit_code=codes[number], reason=reason)
-                    if self._runner is not None:
-                        self._runner.stop(self._first)
+                    self.run.stop(self._first)
                     if number != signal.SIGINT:
                         group.start_soon(self._cancel_later)
 
     async def _cancel_later(self) -> None:
         await anyio.sleep(DRAIN)
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if self._runner is not None:
-            self._runner.cancel()
+        self.run.cancel()

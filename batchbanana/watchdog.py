@@ -1,8 +1,9 @@
 """Ends a run that does nothing and waits for nothing that is known: a fault of ours must not sit there until morning.
 
-Two things are watched. The event loop watches the run: attempts that begin and end, tasks that are looked at. A thread
-watches the event loop, and what has been told to end. Both count looks, not seconds: a process that was stopped for a
-night, or a machine that slept, gets one look for all of it. A fault that keeps every thread from running is not seen.
+Two things are watched. The event loop watches the run: files that are brought home, attempts that begin and end, tasks
+that are looked at. A thread watches the event loop, and what has been told to end. Both count looks, not seconds: a
+process that was stopped for a night, or a machine that slept, gets one look for all of it. A fault that keeps every
+thread from running is not seen.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import select
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -27,13 +28,15 @@ LOOK = 1.0  # seconds between looks
 MARGIN = 20 * 60  # seconds beyond all that one attempt may take, its downloads and their rests included
 ATTEMPT = 4  # times its timeout that an attempt may take: three for a paid body, one to fetch what it points to
 LOOP_PATIENCE = 10 * 60  # seconds that the event loop may stand still; nothing of ours stalls it for one
-GRACE = 14  # seconds from giving everything up to the end; with the time to drain, a service manager's patience
-PACKAGE = str(Path(__file__).parent)
+GRACE = 12  # seconds from giving everything up to the end; seen some looks late, the end comes within 15
+PLACES = 5  # that are told when something hangs
+PACKAGE = Path(__file__).parent
+OURS = "watch, watchdog.py"  # the place of the task that watches
 STDERR = 2  # the number of standard error
 
 
 class Run(Protocol):
-    """What is watched; the runner is one."""
+    """What is watched: the first steps of a run, then its runner."""
 
     stopped: Stop | None
     longest: float  # seconds, of the timeouts of its attempts so far
@@ -87,37 +90,38 @@ class Watchdog:
     """Watches one run.
 
     Args:
-        run: gives what is watched; None as long as it has not begun.
+        run: gives what is watched.
         end: ends the process at once with a code and a sentence.
     """
 
-    def __init__(self, run: Callable[[], Run | None], end: Callable[[Exit, str], None] | None = None) -> None:
+    def __init__(self, run: Callable[[], Run], end: Callable[[Exit, str], None] | None = None) -> None:
         self._run = run
         self._end = end or end_at_once
         self._beats = 0
-        self._main = threading.main_thread().ident
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._over = threading.Event()
 
     async def watch(self) -> None:
         """Watch the run until cancelled; one that does nothing is stopped, and what is in flight given up."""
         silence = Silence()
+        self._loop = asyncio.get_running_loop()
         while True:
             await anyio.sleep(LOOK)
             self._beats += 1
             run = self._run()
-            if run is None or run.is_cancelled:
+            if run.is_cancelled:
                 continue
             seconds = patience(run.longest)
             if not silence.look(run.pulse, seconds, is_fine=run.waits > 0):
                 continue
-            reason = f"No progress for {span(seconds)} ({doing()}); run again to go on, and please report it"
+            where = _listed(_places(asyncio.all_tasks()))
+            reason = f"No progress for {span(seconds)} ({where}); run again to go on, and please report it"
             run.stop(Stop(exit_code=Exit.WATCHDOG, reason=reason))
             run.cancel()
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
         """Watch the event loop and the end of the run from a thread, for as long as the block lasts."""
-        self._main = threading.get_ident()
         thread = threading.Thread(target=self._guard, name="watchdog", daemon=True)
         thread.start()
         try:
@@ -130,18 +134,28 @@ class Watchdog:
         loop, grace = Silence(), Silence()
         while not self._over.wait(LOOK):
             run = self._run()
-            is_ending = run is not None and run.is_cancelled
-            if grace.look(is_ending, GRACE, is_fine=not is_ending):
-                why = run.stopped if run is not None else None
-                code = why.exit_code if why is not None else Exit.WATCHDOG
-                self._end(code, f"This run did not come to its end ({self._standing()})")
+            if grace.look(run.is_cancelled, GRACE, is_fine=not run.is_cancelled):
+                code = run.stopped.exit_code if run.stopped is not None else Exit.WATCHDOG
+                self._end_with(code, "This run did not come to its end ({})")
                 return
             if loop.look(self._beats, LOOP_PATIENCE):
-                self._end(Exit.WATCHDOG, f"No progress: the program hangs ({self._standing()}); please report it")
+                self._end_with(Exit.WATCHDOG, "No progress: the program hangs ({}); please report it")
                 return
 
+    def _end_with(self, code: Exit, sentence: str) -> None:
+        """End, with the places in the sentence where all stands; not even a fault of ours in finding them delays it."""
+        where = "nobody knows where"
+        try:
+            where = self._standing()
+        finally:
+            self._end(code, sentence.format(where))
+
     def _standing(self) -> str:
-        return place(sys._current_frames().get(self._main or 0)) or "nobody knows where"  # noqa: SLF001 -- public in all but name
+        """Say where every thread but this one stands, and every task of the event loop."""
+        frames = sys._current_frames()  # noqa: SLF001 -- public in all but name
+        threads = [place(frame) for number, frame in frames.items() if number != threading.get_ident()]
+        tasks = _places(asyncio.all_tasks(self._loop)) if self._loop is not None else []
+        return f"threads: {_listed(threads)}; tasks: {_listed(tasks)}"
 
 
 def end_at_once(code: Exit, sentence: str) -> None:
@@ -162,29 +176,37 @@ def _say(data: bytes) -> None:
         os.write(STDERR, data)
 
 
-def doing() -> str:
-    """Say where this event loop's tasks stand, the most frequent place first."""
-    ours = asyncio.current_task()
-    places = Counter(place(_innermost(task.get_coro())) for task in asyncio.all_tasks() if task is not ours)
-    del places[""]
-    told = [f"{count} in {where}" for where, count in places.most_common(3)]
-    return "; ".join(told) or "nothing is under way"
+def _places(tasks: Iterable["asyncio.Task[Any]"]) -> list[str]:
+    """Say where an event loop's tasks stand, our own one left out."""
+    places = [place(_innermost(task.get_coro())) for task in tasks]
+    return [where for where in places if not where.startswith(OURS)]
+
+
+def _listed(places: Iterable[str]) -> str:
+    """Tell places, the most frequent first."""
+    counts = Counter(filter(None, places))
+    return "; ".join(f"{count} in {where}" for where, count in counts.most_common(PLACES)) or "nothing is under way"
 
 
 def place(frame: FrameType | None) -> str:
     """Name the innermost place of our own code from a frame outwards; empty when there is none."""
-    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and not _is_ours(frame):
         frame = frame.f_back
-    return (
-        "" if frame is None else f"{frame.f_code.co_name}, {Path(frame.f_code.co_filename).name} line {frame.f_lineno}"
-    )
+    if frame is None:
+        return ""
+    file = Path(frame.f_code.co_filename).relative_to(PACKAGE)
+    return f"{frame.f_code.co_name}, {file.as_posix()} line {frame.f_lineno}"
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def _innermost(awaited: Any) -> FrameType | None:
     """Follow a task that waits down to the innermost frame of ours."""
     found: FrameType | None = None
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
-        if frame.f_code.co_filename.startswith(PACKAGE):
+        if _is_ours(frame):
             found = frame
         awaited = awaited.cr_await
     return found

@@ -1,17 +1,30 @@
 """The watchdog: it ends what does nothing and waits for nothing known, and leaves everything else alone."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 import pytest
 
-from batchbanana import watchdog
+from batchbanana import feed, policy, watchdog
+from batchbanana.beginning import Beginning
+from batchbanana.engines.links import ROOM
+from batchbanana.engines.local import EXTRAS_TIMEOUT
+from batchbanana.engines.tries import BACKOFF, LONGEST_HINT, TRIES
 from batchbanana.errors import Exit
+from batchbanana.ledger import Caps
+from batchbanana.manifest import LimitSettings
 from batchbanana.policy import Stop
-from batchbanana.spool.files import with_patience
+from batchbanana.spool.files import DESCRIPTOR_PATIENCE, with_patience
+from batchbanana.task import Attempt, FailureKind, Task
+from batchbanana.transport import LONGEST_CONNECT
+from batchbanana.transport.patience import PATIENCE
 from batchbanana.watchdog import GRACE, LOOK, LOOP_PATIENCE, MARGIN, Silence, Watchdog, patience
+from tests.support.build import rung, task
 from tests.support.clock import run_virtually
+from tests.support.stage import Ended, Reply, Service, Stage
 
 HOUR = 3600.0
 
@@ -69,8 +82,11 @@ def test_a_known_wait_is_no_silence_and_the_time_counts_from_its_end() -> None:
 
 
 def test_no_attempt_can_last_as_long_as_the_watchdogs_patience() -> None:
+    opened = 4 * DESCRIPTOR_PATIENCE  # its picture's file, two folders, and a note
+    rests = TRIES * (LONGEST_HINT + BACKOFF[1])  # counted on top, although the room that a download has bounds them
     for timeout in (5.0, 360.0, 86_400.0):
-        assert patience(timeout) > 3 * timeout + max(timeout, 120.0) + 60.0 + 5 * 90.0
+        download = max(timeout, ROOM) + rests + EXTRAS_TIMEOUT
+        assert patience(timeout) > LONGEST_CONNECT + PATIENCE * timeout + download + opened
     run = Still(longest=3 * HOUR)
     assert seconds_to_the_end(run, 12 * HOUR) is None
 
@@ -90,12 +106,108 @@ def test_whoever_does_something_now_and_then_is_left_alone() -> None:
     assert not run.stops
 
 
-def test_a_run_that_has_not_begun_is_left_alone() -> None:
-    async def main() -> None:
-        with anyio.move_on_after(5 * HOUR):
-            await Watchdog(lambda: None).watch()
+def test_the_first_steps_of_a_run_are_watched_as_its_work_is() -> None:
+    beginning = Beginning()
 
-    run_virtually(main)
+    async def main() -> float:
+        async with anyio.create_task_group() as group:
+            group.start_soon(Watchdog(lambda: beginning).watch)
+            for _ in range(10):  # files that are slow to look at
+                beginning.step()
+                await anyio.sleep(MARGIN - 10)
+            assert beginning.stopped is None
+            began = anyio.current_time()
+            while not beginning.is_cancelled:  # noqa: ASYNC110 -- it is no event, since threads look at it
+                await anyio.sleep(LOOK)
+            group.cancel_scope.cancel()
+        return anyio.current_time() - began
+
+    assert run_virtually(main) < MARGIN
+    assert beginning.stopped is not None
+    assert beginning.stopped.exit_code is Exit.WATCHDOG
+
+
+def stage(folder: Path, answer: Callable[[int, Attempt], Reply], tasks: list[Task], *, is_patient: bool) -> Stage:
+    """Set up a run that is watched."""
+    limits = LimitSettings(concurrency=4)
+    job = Stage(folder, Service(answer=answer), tasks, limits=limits, caps=Caps(), is_patient=is_patient)
+    job.is_watched = True
+    return job
+
+
+def two_models(count: int) -> list[Task]:
+    return [task(number, model="B" if number % 2 else "A") for number in range(1, count + 1)]
+
+
+def ended(job: Stage) -> tuple[Ended, float]:
+    """Run; gives how it ended and after how many seconds."""
+    began = job.now
+    end = job.run()
+    assert end is not None
+    return end, job.now - began
+
+
+def is_hung(end: Ended) -> bool:
+    return end.stopped is not None and end.stopped.exit_code is Exit.WATCHDOG
+
+
+def test_an_attempt_that_never_comes_back_ends_a_run_whose_other_tasks_wait_for_it_again_and_again(
+    tmp_path: Path,
+) -> None:
+    def answer(_number: int, attempt: Attempt) -> Reply:
+        return Reply(kind=FailureKind.RATE_LIMITED, is_billed=False) if attempt.task.model == "A" else Reply()
+
+    job = stage(tmp_path, answer, two_models(12), is_patient=False)
+    asked: list[int] = []
+
+    def swallows(attempt: Attempt) -> bool:
+        """Let the one that is to find out for the others never come back."""
+        asked.append(attempt.id)
+        return attempt.task.model == "A" and len(asked) > 4
+
+    job.swallows = swallows
+    end, seconds = ended(job)
+    assert is_hung(end)
+    assert end.counts["done"] == 6
+    assert seconds < patience(180.0) + 10 * 60
+
+
+def test_one_models_rest_until_tomorrow_does_not_excuse_another_ones_attempt(tmp_path: Path) -> None:
+    no_more = Reply(kind=FailureKind.DAY_QUOTA, is_billed=False, hint=20 * HOUR)
+    job = stage(
+        tmp_path, lambda _, attempt: no_more if attempt.task.model == "A" else Reply(), two_models(4), is_patient=True
+    )
+    job.swallows = lambda attempt: attempt.task.model == "B"
+    end, seconds = ended(job)
+    assert is_hung(end)
+    assert seconds < patience(180.0) + 10 * 60
+
+
+def test_an_attempt_that_may_take_hours_is_waited_for(tmp_path: Path) -> None:
+    long = [task(1, rungs=(rung(timeout=3 * HOUR),))]
+    end, seconds = ended(stage(tmp_path, lambda *_: Reply(seconds=2.9 * HOUR), long, is_patient=False))
+    assert end.counts["done"] == 1
+    assert seconds > 2 * MARGIN
+
+
+def test_a_single_retry_an_hour_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "LONGEST_HINT", 2 * HOUR)
+    later = Reply(kind=FailureKind.UNAVAILABLE, is_billed=False, hint=HOUR)
+    end, seconds = ended(stage(tmp_path, lambda number, _: Reply() if number else later, [task()], is_patient=False))
+    assert end.counts["done"] == 1
+    assert patience(180.0) < HOUR < seconds
+
+
+def test_a_long_way_through_tasks_that_are_finished_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "BLOCK", 2)
+    job = stage(tmp_path, lambda *_: Reply(), [task(number) for number in range(1, 21)], is_patient=False)
+    assert ended(job)[0].counts["done"] == 20
+    job.reading = lambda: MARGIN / 4
+    end, seconds = ended(job)
+    assert (end.stopped, end.counts["done"]) == (None, 20)
+    assert seconds > 2 * MARGIN
 
 
 def test_a_night_in_which_the_process_was_stopped_is_one_look() -> None:
@@ -129,11 +241,11 @@ class End:
 @pytest.mark.usefixtures("quick")
 def test_an_event_loop_that_stands_still_is_ended_from_outside_with_the_place_where_it_stands() -> None:
     end = End()
-    with Watchdog(lambda: None, end).guarding():
+    with Watchdog(Still, end).guarding():
         assert with_patience(lambda: end.came.wait(30))  # something of ours that stands still
     assert end.told is not None
     assert end.told[0] is Exit.WATCHDOG
-    assert "hangs (with_patience, files.py line" in end.told[1]
+    assert "1 in with_patience, spool/files.py line" in end.told[1]
 
 
 @pytest.mark.usefixtures("quick")

@@ -29,7 +29,7 @@ from batchbanana.engines.links import Fetcher
 from batchbanana.errors import BatchError, Exit
 from batchbanana.feed import Feed, Plan, Selection, Work
 from batchbanana.images import Inspector
-from batchbanana.ledger import Caps, Fence, Ledger, Money, Store, explained
+from batchbanana.ledger import Caps, Fence, Known, Ledger, Money, Store, explained
 from batchbanana.manifest import LimitSettings
 from batchbanana.policy import Stop
 from batchbanana.recovery import recover
@@ -133,10 +133,11 @@ class MortalFiles(FencedFiles):
 class InlineLedger(Ledger):
     """The real ledger without its thread: each operation is a commit of its own."""
 
-    def __init__(self, job: Path, store: Store, power: Power, recorder: Recorder | None = None) -> None:
+    def __init__(self, job: Path, store: Store, power: Power, stage: "Stage") -> None:
         super().__init__(job, store)
         self._power = power
-        self._recorder = recorder
+        self._recorder = stage.recorder
+        self._reading = stage.reading
 
     async def __aenter__(self) -> "InlineLedger":
         self._loop = asyncio.get_running_loop()
@@ -148,6 +149,10 @@ class InlineLedger(Ledger):
         elif self._metadata._handle is not None:
             self._metadata._handle.close()
         self._store.close()
+
+    async def lookup(self, keys: list[str]) -> dict[str, Known]:
+        await anyio.sleep(self._reading())
+        return await super().lookup(keys)
 
     async def do(self, operation: Callable[[Store], Result]) -> Result:
         self._power.check()
@@ -240,6 +245,9 @@ class StageWorker:
                 return Failure(kind=FailureKind.NOT_SENT, message="nobody answers there")
             departs()
             reply = self._service.arrive(attempt)
+            if self._stage.swallows(attempt):
+                self._stage.has_swallowed = True
+                await anyio.sleep_forever()
             await anyio.sleep(min(reply.seconds, attempt.rung.timeout))
             if reply.seconds > attempt.rung.timeout:
                 return Failure(kind=FailureKind.TIMEOUT, message="no answer in time", billed=Billed.UNKNOWN)
@@ -360,6 +368,12 @@ class Stage:
         self.caps = caps
         self.connecting: Callable[[], float] = lambda: 0.0  # seconds
         self.refuses: Callable[[], bool] = lambda: False
+        self.swallows: Callable[[Attempt], bool] = lambda _: (
+            False
+        )  # whether an attempt never comes back: a fault of ours
+        self.has_swallowed = False
+        self.reading: Callable[[], float] = lambda: 0.0  # seconds that the ledger takes to look up a block of tasks
+        self.is_watched = is_patient  # nobody else waits for longer than the watchdog allows without a word
         self.is_patient = is_patient
         self.clock_is_off = 0.0  # seconds by which the time of day has been set
         self.recorder: Recorder | None = None  # of what is asked of the disk
@@ -438,7 +452,7 @@ class Stage:
             fence = Fence(path, self._lock, store.start_run(("0" * 64, "job.yaml", "")))
             spool = Spool(self.folder, self.recorder or MortalFiles(power, fence.check, events.room))
             spool.open()
-            async with InlineLedger(self.folder, store, power, self.recorder) as ledger:
+            async with InlineLedger(self.folder, store, power, self) as ledger:
                 ended = await self._run(ledger, spool, events)
             if ledger.broken is not None and power.is_on:
                 raise ledger.broken
@@ -468,11 +482,12 @@ class Stage:
         )
         async with anyio.create_task_group() as group:
             group.start_soon(self._befall, runner, events)
-            if self.is_patient:  # nobody else waits for longer than the watchdog allows without a word
+            if self.is_watched:
                 group.start_soon(Watchdog(lambda: runner).watch)
             await runner.run(self.limits.concurrency)
             group.cancel_scope.cancel()
-        assert runner.stopped is None or runner.stopped.exit_code is not Exit.WATCHDOG, "every wait here is known"
+        is_hung = runner.stopped is not None and runner.stopped.exit_code is Exit.WATCHDOG
+        assert not is_hung or self.has_swallowed, "every wait here is known"
         if ledger.broken is None:
             await feed.count_rest()
         counts = {str(outcome): feed.tally.count(outcome) for outcome in Outcome}
