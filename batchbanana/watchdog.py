@@ -31,7 +31,7 @@ LOOP_PATIENCE = 10 * 60  # seconds that the event loop may stand still; nothing 
 GRACE = 12  # seconds from giving everything up to the end; seen some looks late, the end comes within 15
 PLACES = 5  # that are told when something hangs
 PACKAGE = Path(__file__).parent
-OURS = "watch, watchdog.py"  # the place of the task that watches
+OURS = "Watchdog.watch, "  # the place of the task that watches
 STDERR = 2  # the number of standard error
 
 
@@ -195,7 +195,7 @@ def place(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     file = Path(frame.f_code.co_filename).relative_to(PACKAGE)
-    return f"{frame.f_code.co_name}, {file.as_posix()} line {frame.f_lineno}"
+    return f"{frame.f_code.co_qualname}, {file.as_posix()} line {frame.f_lineno}"
 
 
 def _is_ours(frame: FrameType) -> bool:

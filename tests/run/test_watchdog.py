@@ -1,8 +1,12 @@
 """The watchdog in the real program: a fault is seeded that hangs it, its patience cut to what a test can wait."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from tests.support.program import Job, environment, manifest
 
 START = """
 import sys, threading, time
-from batchbanana import watchdog
+from batchbanana import signals, watchdog
 watchdog.LOOK, watchdog.MARGIN, watchdog.ATTEMPT, watchdog.LOOP_PATIENCE, watchdog.GRACE = 0.05, 1.0, 0, 1.0, 1.0
 {fault}
 from batchbanana.cli import main
@@ -35,6 +39,23 @@ async def put(*_):
     await anyio.sleep(50)
 Shelf.put = put
 """
+HANGS = "it hangs"
+RECOVERY_HANGS = """
+from batchbanana.spool import Spool
+def recover(_):
+    sys.stderr.write("it hangs\\n")
+    sys.stderr.flush()
+    time.sleep(50)
+Spool.recover = recover
+"""
+DISK_HANGS = """
+from batchbanana.spool import Files
+def sync(*_):
+    sys.stderr.write("it hangs\\n")
+    sys.stderr.flush()
+    time.sleep(50)
+Files.sync = sync
+"""
 WORKER_WAITS = """
 import anyio
 from batchbanana.limits import Limits
@@ -45,16 +66,19 @@ Limits.leave = leave
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "told", "place"),
     [
-        (LOOP_HANGS, "No progress: the program hangs ("),
-        (LEDGER_HANGS, "did not come to its end ("),
-        (WORKER_HANGS, "did not come to its end ("),
-        (WORKER_WAITS, "No progress for"),
+        (LOOP_HANGS, "No progress: the program hangs (", "Runner._carry_out, runner.py line"),
+        (LEDGER_HANGS, "did not come to its end (", "<lambda>, ledger/__init__.py line"),
+        (WORKER_HANGS, "did not come to its end (", "Runner._put, runner.py line"),
+        (WORKER_WAITS, "No progress for", "Grants._leave, grants.py line"),
+        (RECOVERY_HANGS, "did not come to its end (", "_Recovery._adopt_ready, recovery.py line"),
     ],
-    ids=["loop", "ledger", "shielded", "worker"],
+    ids=["loop", "ledger", "shielded", "worker", "recovery"],
 )
-def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(tmp_path: Path, fault: str, told: str) -> None:
+def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(
+    tmp_path: Path, fault: str, told: str, place: str
+) -> None:
     with in_thread() as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(4))
         done = subprocess.run(
@@ -66,14 +90,72 @@ def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(tmp_path: 
             check=False,
         )
         assert done.returncode == 15
-        assert told in done.stderr
-        assert ".py line" in done.stderr
+        [sentence] = [line for line in done.stderr.splitlines() if told in line]
+        assert place in sentence
         assert "run again to go on" in done.stderr
         assert "Traceback" not in done.stderr
         again = job.run().json
         assert (again["done"], again["exit_code"]) == (4, 0)
         lost = job.attempts("billed = 'unknown'")
         assert 4 <= sandbox.bill()["billed"] <= 4 + lost, "what was whole is adopted, not bought again"
+        job.check()
+
+
+@contextmanager
+def hanging(job: Job, fault: str, times: int = 1) -> Iterator["subprocess.Popen[str]"]:
+    """Begin a run that hangs and that nobody ends but by signals; gives it when it hangs in so many places."""
+    patient = "watchdog.MARGIN, watchdog.LOOP_PATIENCE, signals.DRAIN = 600.0, 600.0, 1.0\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", START.format(fault=f"{fault}{patient}"), *job.arguments()],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            while times:
+                times -= HANGS in process.stderr.readline()
+                assert process.poll() is None
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [([signal.SIGTERM], 143), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT] * 2, 130), ([signal.SIGINT] * 3, 130)],
+    ids=["TERM", "TERM TERM", "INT INT", "INT INT INT"],
+)
+def test_a_run_that_hangs_before_its_work_is_ended_by_signals(
+    tmp_path: Path, numbers: list[signal.Signals], code: int
+) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        with hanging(job, RECOVERY_HANGS) as process:
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(0.3)  # two that come at once may be one
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == code
+        assert "did not come to its end (" in err
+        assert sandbox.bill()["requests"] == 0
+        assert job.run().json["done"] == 2
+
+
+def test_images_whose_disk_outlasts_the_patience_of_a_stop_are_brought_home_by_the_next_run(tmp_path: Path) -> None:
+    with in_thread({"latency": 0.0}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(6, limits={"concurrency": 3}))
+        with hanging(job, DISK_HANGS, times=3) as process:
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            process.communicate(timeout=20)
+            assert time.monotonic() - began < 15
+        assert process.returncode == 143
+        assert sandbox.bill()["billed"] == 3
+        again = job.run().json
+        assert (again["done"], again["possibly_billed"]) == (6, 0)
+        assert sandbox.bill()["billed"] == 6, "what was whole is adopted, not bought again"
         job.check()
 
 
