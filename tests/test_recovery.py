@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -12,12 +12,14 @@ import anyio
 import pytest
 
 from batchbanana import recovery
+from batchbanana.beginning import Beginning
 from batchbanana.engines.links import Fetcher
-from batchbanana.errors import DiskError
+from batchbanana.errors import DiskError, Exit
 from batchbanana.ledger import ASIDE, Caps, Grant, Ledger, Sending, Settlement, Store
+from batchbanana.policy import Stop
 from batchbanana.record import Errand
 from batchbanana.recovery import Recovered, recover
-from batchbanana.shelf import Shelf
+from batchbanana.shelf import Parcel, Placed, Shelf
 from batchbanana.spool import Files, Spool
 from batchbanana.task import Billed
 from batchbanana.transport import Downloads, Guard
@@ -112,3 +114,58 @@ def test_an_image_that_was_put_aside_and_died_in_the_spool_is_brought_aside_quie
     assert list((tmp_path / ".batchbanana/spool").iterdir()) == []
     aside = [path.name for path in (tmp_path / ".batchbanana/superseded").rglob("*") if path.is_file()]
     assert aside == ["1.0.png"]
+
+
+class Stopping(Shelf):
+    """Puts images in their places, and is told to stop with the first."""
+
+    beginning = Beginning()
+
+    async def put(self, parcel: Parcel) -> Placed:
+        self.beginning.stop(Stop(exit_code=Exit.TERMINATED, reason="Stopped by SIGTERM"))
+        return await super().put(parcel)
+
+
+def leave_ready(spool: Spool, attempt: int, ranks: Sequence[int]) -> None:
+    """Leave images of an attempt in the spool in place of its note."""
+    for rank in ranks:
+        part = spool.part(attempt, rank)
+        part.write(picture(f"#0000{attempt:02x}"))
+        part.keep(rank)
+    for note in spool.notes():
+        if note.attempt == attempt:
+            spool.forget(note.path)
+
+
+def test_what_a_stopped_recovery_did_not_come_to_stays_for_the_next_and_is_not_written_off(tmp_path: Path) -> None:
+    async def main() -> tuple[Recovered, int, Recovered]:
+        async with left_behind(tmp_path, "http://127.0.0.1:1", 4) as (ledger, spool):
+            for attempt, ranks in {1: [0], 2: [0], 3: [0, 1], 4: [1]}.items():  # of the fourth, only an extra
+                leave_ready(spool, attempt, ranks)
+            fetcher = Fetcher(Downloads(Guard("http://127.0.0.1:1")), spool)
+            shelf = Stopping(spool, ledger)
+            first = await recover(ledger, spool, shelf, fetcher, shelf.beginning)
+            still_open = len(await ledger.do(lambda store: store.unsettled()))
+            return first, still_open, await recover(ledger, spool, Shelf(spool, ledger), fetcher)
+
+    first, still_open, second = anyio.run(main)
+    assert (first.adopted, first.lost, still_open) == (1, 0, 3)
+    assert first.held == {task(number).key for number in (2, 3, 4)}
+    assert first.waiting == ("An image that is paid for waits in the spool",)
+    assert (second.adopted, second.lost, second.problems, second.waiting) == (2, 1, (), ())
+    assert list((tmp_path / ".batchbanana/spool").iterdir()) == []
+
+
+def test_a_recovery_shows_that_it_goes_on(tmp_path: Path) -> None:
+    beginning = Beginning()
+
+    async def main() -> Recovered:
+        async with left_behind(tmp_path, images.url, 5) as (ledger, spool):
+            for attempt in (1, 2, 3):
+                leave_ready(spool, attempt, [0])
+            fetcher = Fetcher(Downloads(Guard(images.url)), spool)
+            return await recover(ledger, spool, Shelf(spool, ledger), fetcher, beginning)
+
+    with web(lambda handler: reply(handler, picture())) as images:
+        assert anyio.run(main).adopted == 5
+    assert beginning.pulse >= 5
