@@ -3,6 +3,7 @@
 An image is in the spool, or the spool has a note of where to fetch it; whatever has neither is written off.
 """
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -273,10 +274,16 @@ def _ending(ready: Ready) -> str:
 
 
 def _look(ready: Ready) -> StoredImage:
-    if not ready.intact:
-        raise ImageError("its bytes have changed since it was written; move it away and run again")
-    inspector = Inspector()
+    """Read a file once, from end to end, and tell what it holds.
+
+    Raises:
+        ImageError: it is not what it was when it was written, or no image.
+    """
+    inspector, digest = Inspector(), hashlib.sha256()
     with Path(ready.path).open("rb") as handle:
         while block := handle.read(BLOCK):
             inspector.feed(block)
+            digest.update(block)
+    if digest.hexdigest() != ready.sha256:
+        raise ImageError("its bytes have changed since it was written; move it away and run again")
     return StoredImage(path=ready.path, size=ready.size, sha256=ready.sha256, picture=inspector.result())

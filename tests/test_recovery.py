@@ -169,3 +169,19 @@ def test_a_recovery_shows_that_it_goes_on(tmp_path: Path) -> None:
     with web(lambda handler: reply(handler, picture())) as images:
         assert anyio.run(main).adopted == 5
     assert beginning.pulse >= 5
+
+
+def test_a_ready_file_whose_bytes_have_changed_is_left_to_a_person_and_not_written_off(tmp_path: Path) -> None:
+    async def main() -> Recovered:
+        async with left_behind(tmp_path, "http://127.0.0.1:1", 2) as (ledger, spool):
+            for attempt in (1, 2):
+                leave_ready(spool, attempt, [0])
+            changed = spool.recover()[0].path
+            changed.write_bytes(picture("#ff0000"))
+            fetcher = Fetcher(Downloads(Guard("http://127.0.0.1:1")), spool)
+            return await recover(ledger, spool, Shelf(spool, ledger), fetcher)
+
+    found = anyio.run(main)
+    assert (found.adopted, found.lost) == (1, 0)
+    assert found.held == {task(1).key}
+    assert ["its bytes have changed" in problem for problem in found.problems] == [True]

@@ -39,15 +39,8 @@ def test_what_was_not_whole_is_dropped_at_the_next_start_and_what_was_is_found(t
     half.write(b"half")
     half.close()
     [found] = opened(tmp_path).recover()
-    assert (found.path, found.attempt, found.rank, found.sha256, found.intact) == (path, 7, 0, digest, True)
+    assert (found.path, found.attempt, found.rank, found.sha256, found.size) == (path, 7, 0, digest, 7)
     assert [path.name for path in spool.folder.iterdir()] == [path.name]
-
-
-def test_a_ready_file_whose_bytes_changed_is_found_as_such(tmp_path: Path) -> None:
-    spool = opened(tmp_path)
-    path, _ = ready(spool)
-    path.write_bytes(b"pictura")
-    assert [found.intact for found in spool.recover()] == [False]
 
 
 def test_publishing_twice_is_harmless_and_a_foreign_file_is_never_overwritten(tmp_path: Path) -> None:
@@ -240,7 +233,7 @@ def test_a_whole_file_that_could_not_be_synced_is_written_anew_at_the_next_start
         spool.recover()
     assert [path.suffix for path in spool.folder.iterdir()] == [".whole"], "as long as the disk fails it waits"
     [found] = opened(tmp_path).recover()
-    assert (found.intact, found.size, found.path.read_bytes()) == (True, 7, b"picture")
+    assert (found.size, found.path.read_bytes()) == (7, b"picture")
     assert list(spool.folder.iterdir()) == [found.path]
 
 

@@ -116,11 +116,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A whole image found in the spool at start.
+    """An image found in the spool at start, which was whole when it got its name.
 
     Attributes:
         rank: 0 for the image that counts, 1… for extras.
-        intact: whether the bytes still have the hash that the name says.
+        sha256: as its name says; whoever brings it home hashes it again.
+        size: bytes.
     """
 
     path: Path
@@ -128,7 +129,6 @@ class Ready:
     rank: int
     sha256: str
     size: int
-    intact: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +276,7 @@ class Spool:
         self._files.unlink(self._job / final)
 
     def recover(self) -> list[Ready]:
-        """Drop what was not whole and list what is ready, hashed again.
+        """Drop what was not whole and list what is ready.
 
         Raises:
             OSError: the disk refuses; nothing that was paid for is dropped.
@@ -289,7 +289,15 @@ class Spool:
             if path.suffix in {".part", ".copy"}:
                 self._files.unlink(path)
             elif (name := READY.fullmatch(path.name)) is not None:
-                found.append(_look(path, int(name["attempt"]), int(name["rank"]), name["sha256"]))
+                found.append(
+                    Ready(
+                        path=path,
+                        attempt=int(name["attempt"]),
+                        rank=int(name["rank"]),
+                        sha256=name["sha256"],
+                        size=path.stat().st_size,
+                    )
+                )
         return found
 
     def _in_spool(self) -> list[Path]:
@@ -335,13 +343,6 @@ def _read_note(path: Path, attempt: int) -> Linked:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DiskError(f"{path} cannot be read as it was written; restore it, or remove it and run again") from error
-
-
-def _look(path: Path, attempt: int, rank: int, digest: str) -> Ready:
-    with path.open("rb") as handle:
-        intact = hashlib.file_digest(handle, "sha256").hexdigest() == digest
-    size = path.stat().st_size
-    return Ready(path=path, attempt=attempt, rank=rank, sha256=digest, size=size, intact=intact)
 
 
 def _same_bytes(one: Path, other: Path) -> bool:

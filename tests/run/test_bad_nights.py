@@ -1,6 +1,7 @@
 """What happens to a job at night: windows close, files vanish, descriptors run out, a rehearsal meets the real one."""
 
 import contextlib
+import hashlib
 import os
 import resource
 import signal
@@ -221,4 +222,4 @@ def test_a_paid_image_whose_sync_failed_stays_for_the_next_run_to_adopt(tmp_path
 
         anyio.run(main)
         [found] = spool.recover()
-        assert found.intact
+        assert hashlib.sha256(found.path.read_bytes()).hexdigest() == found.sha256
