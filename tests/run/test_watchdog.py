@@ -48,6 +48,7 @@ def recover(_):
     time.sleep(50)
 Spool.recover = recover
 """
+RECOVERY_LASTS = RECOVERY_HANGS.replace("time.sleep(50)", "time.sleep(1.5)\n    return []")
 DISK_HANGS = """
 from batchbanana.spool import Files
 def sync(*_):
@@ -102,9 +103,9 @@ def test_a_run_that_hangs_ends_by_itself_says_where_and_loses_nothing(
 
 
 @contextmanager
-def hanging(job: Job, fault: str, times: int = 1) -> Iterator["subprocess.Popen[str]"]:
+def hanging(job: Job, fault: str, times: int = 1, drain: float = 1.0) -> Iterator["subprocess.Popen[str]"]:
     """Begin a run that hangs and that nobody ends but by signals; gives it when it hangs in so many places."""
-    patient = "watchdog.MARGIN, watchdog.LOOP_PATIENCE, signals.DRAIN = 600.0, 600.0, 1.0\n"
+    patient = f"watchdog.MARGIN, watchdog.LOOP_PATIENCE, signals.DRAIN = 600.0, 600.0, {drain}\n"
     with subprocess.Popen(
         [sys.executable, "-c", START.format(fault=f"{fault}{patient}"), *job.arguments()],
         env=environment(),
@@ -139,6 +140,22 @@ def test_a_run_that_hangs_before_its_work_is_ended_by_signals(
             _, err = process.communicate(timeout=20)
         assert process.returncode == code
         assert "did not come to its end (" in err
+        assert sandbox.bill()["requests"] == 0
+        assert job.run().json["done"] == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_that_comes_before_the_work_is_heeded_when_the_work_would_begin(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        with hanging(job, RECOVERY_LASTS, drain=30.0) as process:
+            process.send_signal(number)
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == code
+        assert f"Stopped by {number.name}" in err
+        assert "did not come to its end" not in err
         assert sandbox.bill()["requests"] == 0
         assert job.run().json["done"] == 2
 
