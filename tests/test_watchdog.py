@@ -15,6 +15,7 @@ from batchbanana.engines.local import EXTRAS_TIMEOUT
 from batchbanana.engines.tries import BACKOFF, LONGEST_HINT, TRIES
 from batchbanana.errors import Exit
 from batchbanana.ledger import Caps
+from batchbanana.limits import Limits
 from batchbanana.manifest import LimitSettings
 from batchbanana.policy import Stop
 from batchbanana.spool.files import DESCRIPTOR_PATIENCE, with_patience
@@ -181,6 +182,21 @@ def test_one_models_rest_until_tomorrow_does_not_excuse_another_ones_attempt(tmp
     end, seconds = ended(job)
     assert is_hung(end)
     assert seconds < patience(180.0) + 10 * 60
+
+
+def test_tasks_that_are_put_off_for_moments_again_and_again_are_no_known_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold(_self: Limits, model: str, **_: bool) -> float:
+        return 1.0 if model == "A" else 0.0
+
+    monkeypatch.setattr(Limits, "hold", hold)  # a fault of ours
+    job = stage(tmp_path, lambda *_: Reply(), two_models(4), is_patient=False)
+    job.has_swallowed = True
+    end, seconds = ended(job)
+    assert is_hung(end)
+    assert end.counts["done"] == 2
+    assert seconds < patience(180.0) + 60
 
 
 def test_an_attempt_that_may_take_hours_is_waited_for(tmp_path: Path) -> None:
