@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from batchbanana.checkup.far import check_clock
 from batchbanana.errors import NeedsPersonError, UsageError
 from batchbanana.transport import GOOGLE, PROGRESS, Answer, End, Endpoint, Lanes, Patience, Sink, exchange
+from batchbanana.transport.proxies import proxy_for
 from tests.support.build import rung
 from tests.support.web import dripping, raw, reply, web
 
@@ -136,6 +137,30 @@ def test_a_proxy_that_may_be_one_is_let_be(proxy: str, monkeypatch: pytest.Monke
     unset_proxies(monkeypatch)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     assert Lanes(Endpoint.build("https://relay.example", None, "k")).open()
+
+
+def test_a_relay_is_asked_through_the_environments_proxy_unless_it_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unset_proxies(monkeypatch)
+    with web(lambda handler: reply(handler, b"{}")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
+        answer, came = posted("http://relay.invalid")
+        assert (answer.end, answer.status, came) == (End.WHOLE, 200, b"{}")
+        assert [(asked.method, asked.path, asked.headers["host"]) for asked in proxy.asked] == [
+            ("POST", "http://relay.invalid/x", "relay.invalid")
+        ]
+        monkeypatch.setenv("no_proxy", "relay.invalid")
+        assert posted("http://relay.invalid")[0].end is End.UNSENT
+        assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1"])
+def test_nothing_on_this_machine_is_asked_through_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset_proxies(monkeypatch)
+    monkeypatch.setenv("ALL_PROXY", "proxy.example:3128")
+    assert proxy_for("http", host) is None
+    assert proxy_for("https", "relay.example") == "http://proxy.example:3128"
 
 
 def unset_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +295,21 @@ def test_a_redirect_to_what_is_no_address_is_still_a_redirect(location: str) -> 
     with web(lambda handler: raw(handler, head)) as server:
         answer, _ = posted(server.url)
     assert (answer.end, answer.status) == (End.WHOLE, 302)
+
+
+def test_a_request_bears_these_headers_and_no_others() -> None:
+    with web(lambda handler: reply(handler, b"{}")) as server:
+        posted(server.url)
+        asked(server.url)
+    both = {
+        "host": f"127.0.0.1:{server.port}",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+        "user-agent": "batchbanana",
+        "authorization": "Bearer canary-key",
+    }
+    assert [dict(request.headers) for request in server.asked] == [{**both, "content-length": "2"}, both]
 
 
 def test_something_small_is_asked_for_with_the_key_and_told_whatever_its_status() -> None:

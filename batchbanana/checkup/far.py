@@ -19,6 +19,7 @@ from batchbanana.service import KEY_VARIABLES, endpoint, find_key, provider
 from batchbanana.task import Attempt, FailureKind
 from batchbanana.transport import Answer, End, Endpoint, Lanes, is_google
 from batchbanana.transport.endpoint import LOOPBACK
+from batchbanana.transport.guard import is_loopback
 
 SHORT_KEY = 20  # characters; keys of this service and of relays are about 40 to 60
 LONG_KEY = 100
@@ -74,7 +75,7 @@ def check_proxy(served: Endpoint) -> Check:
     """Tell which of the environment's proxies stands between, as far as the environment says."""
     proxies = getproxies()
     scheme = next((name for name in (urlsplit(served.base).scheme, "all") if proxies.get(name)), None)
-    if served.host in LOOPBACK:
+    if is_loopback(served.host):
         return ok("proxy", "none; this machine is asked directly")
     if scheme is None:
         return ok("proxy", "none is set")

@@ -8,23 +8,23 @@ judged all the same, but the proxy looks the name up, and what that resolves to 
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx
 from anyio import to_thread
 
 from batchbanana.task import Rung
-from batchbanana.transport.client import connect, disconnect
+from batchbanana.transport import client
 from batchbanana.transport.exchange import Answer, End, Exchange, Sink
-from batchbanana.transport.guard import Address, Guard, RefusedError, Target, address_of, is_loopback_name
+from batchbanana.transport.guard import Address, Guard, RefusedError, Target, address_of
 from batchbanana.transport.patience import Patience
+from batchbanana.transport.proxies import proxy_for
 from batchbanana.transport.secret import Secret
 
 MOST_REDIRECTS = 3
 MOST_ADDRESSES = 4  # of one name that are tried in one go
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-ACCEPT = {"accept": "image/*, */*;q=0.5"}
+ACCEPT = ("accept", "image/*, */*;q=0.5")
 
 Resolver = Callable[[str, int], Awaitable[Sequence[Address]]]
 
@@ -102,7 +102,7 @@ class Downloads:
         """
         exchange = Exchange(patience, sink, wanted=0)
         try:
-            if (proxy := proxy_for(target)) is not None:
+            if (proxy := proxy_for(target.url.scheme, target.host)) is not None:
                 return await self._send(exchange, target, target.url, proxy)
             answer = None
             for address in await self._addresses(target, patience):
@@ -127,28 +127,24 @@ class Downloads:
         return allowed[:MOST_ADDRESSES]
 
     async def _send(self, exchange: Exchange, target: Target, url: httpx.URL, proxy: str | None = None) -> Answer:
-        client = await self._open(target, proxy)
+        transport = await self._open(target, proxy)
         try:
-            request = client.build_request(
-                "GET",
-                url,
-                headers={"host": target.url.netloc.decode("ascii")},
-                extensions={"sni_hostname": target.host} if target.literal is None else {},
-            )
-            return await exchange.run(client, request)
+            host = ("host", target.url.netloc.decode("ascii"))
+            request = client.get(url, (host, ACCEPT), sni=target.host if target.literal is None else None)
+            return await exchange.run(transport, request)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return exchange.explain(error)
         finally:
-            await disconnect(client)
+            await client.disconnect(transport)
 
-    async def _open(self, target: Target, proxy: str | None) -> httpx.AsyncClient:
+    async def _open(self, target: Target, proxy: str | None) -> httpx.AsyncHTTPTransport:
         try:
-            tls = await self._context() if target.url.scheme == "https" else False
+            tls = await self._context() if target.url.scheme == "https" else None
         except OSError as error:
             words = "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read"
             raise _UnusableError(End.TLS, words) from error
         try:
-            return connect(tls, ACCEPT, trust_env=False, proxy=proxy)
+            return client.connect(tls, proxy)
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise _UnusableError(End.UNSENT, "the proxy that the environment names cannot be used") from error
 
@@ -165,17 +161,6 @@ class _UnusableError(Exception):
     def __init__(self, end: End, problem: str) -> None:
         super().__init__(problem)
         self.end = end
-
-
-def proxy_for(target: Target) -> str | None:
-    """Name the environment's proxy for an address; None goes straight, as everything on this machine does."""
-    if is_loopback_name(target.host) or (target.literal is not None and target.literal.is_loopback):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(target.url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(target.host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _joined(url: httpx.URL, location: str) -> str:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum, auto
+from typing import cast
 
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
-from batchbanana.transport.client import CONNECT_TIMEOUT, LOCATION, LONGEST_CONNECT
+from batchbanana.transport.client import CONNECT_TIMEOUT, LONGEST_CONNECT
 from batchbanana.transport.coding import PIECE, Decoder, UnreadableError
 from batchbanana.transport.patience import Patience
 
@@ -100,7 +101,7 @@ class Exchange:
         async for piece in body:
             yield piece
 
-    async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
+    async def run(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
         """Send the request and stream the answer.
 
         Raises:
@@ -110,17 +111,17 @@ class Exchange:
             self._is_connecting = True
             self._scope.deadline = min(self._patience.before_body, anyio.current_time() + LONGEST_CONNECT)
         with self._scope as scope:
-            response = await client.send(request, stream=True)
+            response = await transport.handle_async_request(request)
+            stream = cast("httpx.AsyncByteStream", response.stream)  # as it is in all answers of this transport
             try:
                 self._status = response.status_code
-                self._headers = {name.lower(): value for name, value in response.headers.items()}
-                self._headers.setdefault("date", formatdate(usegmt=True))  # what a Retry-After's date is compared with
-                if LOCATION in response.extensions:
-                    self._headers["location"] = response.extensions[LOCATION]
-                await self._read(response, scope)
+                self._headers = dict(response.headers.items())  # those of one name are joined
+                if "date" not in self._headers:  # what a Retry-After's date is compared with
+                    self._headers["date"] = formatdate(usegmt=True)
+                await self._read(aiter(stream), scope)
             finally:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT_TIMEOUT):
-                    await response.aclose()
+                with anyio.move_on_after(CONNECT_TIMEOUT, shield=True):
+                    await stream.aclose()
         if scope.cancelled_caught and self._is_connecting:
             return self._answer(End.UNSENT, "cannot connect: connecting took too long")
         if scope.cancelled_caught and not self._complete:
@@ -129,27 +130,27 @@ class Exchange:
             return self._answer(End.UNREADABLE, self._fault)
         return self._answer(End.WHOLE)
 
-    async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> None:
-        if response.status_code != 200:
+    async def _read(self, chunks: AsyncIterator[bytes], scope: anyio.CancelScope) -> None:
+        if self._status != 200:
             self._complete = True  # the status alone says enough; what comes of the body adds to the message
             scope.deadline = min(scope.deadline, anyio.current_time() + CONNECT_TIMEOUT)
             if self._wanted:
                 with contextlib.suppress(UnreadableError):
-                    await self._read_error(response)
+                    await self._read_error(chunks)
             return
-        chunks = response.aiter_raw()  # the library would inflate each of them whole, whatever it comes to
         try:
-            await self._read_image(chunks, _decoder(response), scope)
+            await self._read_image(chunks, scope)
         except UnreadableError as error:
             self._fault = str(error)
             return
         # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little only
         # keeps the connection usable, and nobody's hurry may cost the image now.
-        with anyio.CancelScope(shield=True), anyio.move_on_after(LINGER):
+        with anyio.move_on_after(LINGER, shield=True):
             async for _ in chunks:
                 pass
 
-    async def _read_image(self, chunks: AsyncIterator[bytes], decoder: Decoder, scope: anyio.CancelScope) -> None:
+    async def _read_image(self, chunks: AsyncIterator[bytes], scope: anyio.CancelScope) -> None:
+        decoder = self._decoder()
         async for chunk in chunks:
             for piece in decoder.pieces(chunk):
                 if not self._sink.feed(piece):
@@ -159,13 +160,17 @@ class Exchange:
                     await checkpoint()
             scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
 
-    async def _read_error(self, response: httpx.Response) -> None:
-        decoder = _decoder(response)
-        async for chunk in response.aiter_raw():
+    async def _read_error(self, chunks: AsyncIterator[bytes]) -> None:
+        decoder = self._decoder()
+        async for chunk in chunks:
             for piece in decoder.pieces(chunk):
                 self._body += piece
                 if len(self._body) >= self._wanted:
                     return
+
+    def _decoder(self) -> Decoder:
+        # The library would inflate each chunk whole, whatever it comes to.
+        return Decoder(self._headers.get("content-encoding", "").split(","))
 
     def explain(self, error: Exception) -> Answer:
         """Say what an exception of the HTTP library means for money: was anything sent?"""
@@ -200,10 +205,6 @@ class Exchange:
             problem=problem,
             signature=signature,
         )
-
-
-def _decoder(response: httpx.Response) -> Decoder:
-    return Decoder(response.headers.get_list("content-encoding", split_commas=True))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -64,8 +64,7 @@ class Guard:
     def __init__(self, base: str, secret: str = "") -> None:
         parts = urlsplit(base)
         self._host = _canonical((parts.hostname or "").lower())
-        literal = _literal(self._host)
-        self._on_loopback = is_loopback_name(self._host) or (literal is not None and literal.is_loopback)
+        self._on_loopback = is_loopback(self._host)
         self._is_plain = parts.scheme == "http"
         self._folder = f"{base}/"
         self.secret = Secret(secret)
@@ -124,6 +123,15 @@ class Guard:
 def is_loopback_name(host: str) -> bool:
     """Whether a name means this machine everywhere."""
     return host == "localhost" or host.endswith(".localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or as an address in any spelling."""
+    try:
+        literal = _literal(host)
+    except RefusedError:
+        return False
+    return is_loopback_name(host) or (literal is not None and literal.is_loopback)
 
 
 def is_public(address: Address) -> bool:

@@ -1,49 +1,57 @@
 """A lane: one connection with a key, used by one request at a time.
 
-A lane is a client with a single connection, because a pool that many share costs time that grows with the square of its
-size, and because a cancelled request then spoils its own connection only.
+A lane is a transport with a single connection, because a pool that many share costs time that grows with the square of
+its size, and because a cancelled request then spoils its own connection only.
 """
 
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from urllib.request import getproxies
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
 from batchbanana.errors import NeedsPersonError
 from batchbanana.task import Rung
-from batchbanana.transport.client import connect, disconnect
+from batchbanana.transport import client
 from batchbanana.transport.download import Downloads
-from batchbanana.transport.endpoint import LOOPBACK, Endpoint
+from batchbanana.transport.endpoint import Endpoint
 from batchbanana.transport.exchange import MOST_OF_AN_ERROR, Answer, End, Exchange, Sink
-from batchbanana.transport.guard import Guard
+from batchbanana.transport.guard import Guard, is_loopback
 from batchbanana.transport.patience import Patience
+from batchbanana.transport.proxies import check_proxies, proxy_for
 from batchbanana.transport.secret import Secret
 
 
 class Lanes:
-    """Makes lanes that share one TLS context: building one costs 30 ms and a megabyte."""
+    """Makes lanes that share one TLS context: building one costs 30 ms and a megabyte.
+
+    Raises:
+        NeedsPersonError: the environment names certificates or a proxy that cannot be used.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._secret = endpoint.secret
         self._tls = _tls_context(endpoint)
-        _check_proxies(endpoint)
+        # A proxy for the outside must not see loopback traffic, nor matters then what it is.
+        if not is_loopback(endpoint.host):
+            check_proxies()
+        self._proxy = proxy_for(urlsplit(endpoint.base).scheme, endpoint.host)
 
     def open(self) -> "Lane":
         """Make a lane; it connects when it is first used."""
-        return Lane(self.endpoint, self._tls)
+        return Lane(self.endpoint, self._secret, self._tls, self._proxy)
 
     def downloads(self) -> Downloads:
         """Make what fetches the images that answers only point to, without the key."""
-        guard = Guard(self.endpoint.base, self.endpoint.key)
-        return Downloads(guard, self._tls if isinstance(self._tls, ssl.SSLContext) else None)
+        return Downloads(Guard(self.endpoint.base, self.endpoint.key), self._tls)
 
 
-def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
+def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
     if not endpoint.base.startswith("https"):
-        return False
+        return None
     try:
         return httpx.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
@@ -52,38 +60,23 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
         ) from error
 
 
-def _check_proxies(endpoint: Endpoint) -> None:
-    """Find out before anything is sent whether the environment names a proxy that cannot be used."""
-    is_asked = endpoint.host not in LOOPBACK
-    try:
-        connect(False, {}, trust_env=is_asked)  # never connects
-        for name in ("http", "https", "all") if is_asked else ():
-            _check_proxy(getproxies().get(name, ""))
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise NeedsPersonError(
-            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used; correct or unset it"
-        ) from error
-
-
-def _check_proxy(proxy: str) -> None:
-    """Look at an address's host and port, which the HTTP library takes as they come.
-
-    Raises:
-        ValueError: there are none such.
-    """
-    url = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
-    has_port = url.port is None or 0 < url.port <= 65535
-    if proxy and not (url.raw_host and b"%" not in url.raw_host and has_port):
-        raise ValueError("no host or no port")
-
-
 class Lane:
-    """One connection, used by one request at a time."""
+    """One connection, used by one request at a time.
 
-    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | bool) -> None:
-        self._endpoint = endpoint
+    Args:
+        endpoint: where requests go.
+        secret: its key.
+        tls: None where no TLS is spoken.
+        proxy: the one to use; None goes straight.
+    """
+
+    def __init__(self, endpoint: Endpoint, secret: Secret, tls: ssl.SSLContext | None, proxy: str | None) -> None:
+        self.secret = secret
+        self._base = endpoint.base
+        self._headers = (("accept", "application/json"), *endpoint.headers().items())
         self._tls = tls
-        self._client: httpx.AsyncClient | None = None
+        self._proxy = proxy
+        self._transport: httpx.AsyncHTTPTransport | None = None
 
     async def post(
         self,
@@ -105,12 +98,8 @@ class Lane:
         exchange = Exchange(Patience(rung, anyio.current_time()), sink)
         return await self._exchange(
             exchange,
-            lambda client: client.build_request(
-                "POST",
-                self._endpoint.base + path,
-                headers=[*headers, *self._endpoint.headers().items()],
-                content=exchange.departing(body()),
-            ),
+            path,
+            lambda url: client.post(url, (*self._headers, *headers), exchange.departing(body())),
         )
 
     async def get(self, path: str, seconds: float = 10.0) -> Answer:
@@ -131,37 +120,27 @@ class Lane:
 
         # Without a stall's grace and outside any image, only the deadline counts.
         rung = Rung(resolution="", timeout=seconds, stall=0.0, price=None)
-        answer = await self._exchange(
-            Exchange(Patience(rung, anyio.current_time()), Sink(feed, lambda: False)),
-            lambda client: client.build_request("GET", self._endpoint.base + path, headers=self._endpoint.headers()),
-        )
+        exchange = Exchange(Patience(rung, anyio.current_time()), Sink(feed, lambda: False))
+        answer = await self._exchange(exchange, path, lambda url: client.get(url, self._headers))
         return replace(answer, body=bytes(body)) if answer.status == 200 else answer
 
-    async def _exchange(self, exchange: Exchange, build: Callable[[httpx.AsyncClient], httpx.Request]) -> Answer:
+    async def _exchange(self, exchange: Exchange, path: str, build: Callable[[httpx.URL], httpx.Request]) -> Answer:
         try:
-            client = self._open()
-            answer = await exchange.run(client, build(client))
+            request = build(client.address(self._base + path))
+            answer = await exchange.run(self._open(), request)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             answer = exchange.explain(error)
         if answer.end is not End.WHOLE:
             await self.close()
         return answer
 
-    @property
-    def secret(self) -> Secret:
-        """The key, which must not be quoted."""
-        return self._endpoint.secret
-
     async def close(self) -> None:
         """Drop the connection; the next request opens another."""
-        client, self._client = self._client, None
-        if client is not None:
-            await disconnect(client)
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await client.disconnect(transport)
 
-    def _open(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # A proxy for the outside must not see loopback traffic.
-            self._client = connect(
-                self._tls, {"accept": "application/json"}, trust_env=self._endpoint.host not in LOOPBACK
-            )
-        return self._client
+    def _open(self) -> httpx.AsyncHTTPTransport:
+        if self._transport is None:
+            self._transport = client.connect(self._tls, self._proxy)
+        return self._transport
