@@ -6,6 +6,7 @@ another one, nor do the escapes of HTML, JSON and addresses, nor capitals.
 
 import re
 import unicodedata
+from functools import lru_cache
 from html import unescape
 from urllib.parse import unquote
 
@@ -28,10 +29,11 @@ class Secret:
         key: as it is sent; one that is empty or very short is only hidden where it stands as it is.
     """
 
-    __slots__ = ("_key", "_letters", "_whole")
+    __slots__ = ("_beginning", "_key", "_letters", "_whole")
 
     def __init__(self, key: str) -> None:
         self._key = key
+        self._beginning = re.compile(re.escape(key[:SHORTEST_SECRET]), re.IGNORECASE)
         self._whole = _squeezed(key)
         self._letters = _without_digits(self._whole)
 
@@ -55,24 +57,31 @@ class Secret:
         """
         if not self._key:
             return text
-        text = re.sub(re.escape(self._key), "[key]", text, flags=re.IGNORECASE)
-        for length in range(len(self._key) - 1, SHORTEST_SECRET - 1, -1):
-            text = re.sub(re.escape(self._key[:length]) + CUT, "[key]", text, flags=re.IGNORECASE)
+        if self._beginning.search(text):  # in nearly no text it is, and each image's answer names its model
+            text = self._as_it_is(text)
         if not self._shows(text, run):
             return text
         text = QUOTATION.sub(LEFT_OUT, text)
         return LEFT_OUT if self._shows(text, run) else text
 
+    def _as_it_is(self, text: str) -> str:
+        text = re.sub(re.escape(self._key), "[key]", text, flags=re.IGNORECASE)
+        for length in range(len(self._key) - 1, SHORTEST_SECRET - 1, -1):
+            text = re.sub(re.escape(self._key[:length]) + CUT, "[key]", text, flags=re.IGNORECASE)
+        return text
+
     def _shows(self, text: str, run: int) -> bool:
         """Say whether a text shows a part of the key; a failure's signature has no digits, so it may do so without."""
         parts = _runs(self._whole, run)
         bare = _runs(self._letters, RUN) if len(self._letters) >= RUN else frozenset()
-        return any(
-            any(part in view for part in parts) or any(part in _without_digits(view) for part in bare)
-            for view in _views(text)
-        )
+        return any(_holds(view, parts) or _holds(_without_digits(view), bare) for view in _views(text))
 
 
+def _holds(view: str, parts: frozenset[str]) -> bool:
+    return any(part in view for part in parts)
+
+
+@lru_cache(maxsize=4)
 def _runs(word: str, length: int) -> frozenset[str]:
     """Give all parts of a word that have a length; the word itself if it is shorter, and nothing if it is too short."""
     if len(word) < SHORTEST_SECRET:
