@@ -19,7 +19,8 @@ from batchbanana.providers.sieve import Bit, Sieve, What, is_plain
 
 SPACE = b" \t\r\n"
 BLANK = SPACE + b"\xef\xbb\xbf"  # and a byte order mark, which some proxies leave at the start
-STRUCTURE = re.compile(rb'["{}\[\]:,]')
+# One character of structure, or a whole string that is short and has no escapes, as nearly all are.
+TOKEN = re.compile(rb'"(?:([^"\\]{0,256}+)")?|[{}\[\]:,]')
 CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
 QUOTE, COMMA, COLON = b'",:'
 HEAD_BYTES = 512
@@ -156,37 +157,50 @@ class Skim:
         return len(data) - len(rest)
 
     def _outside(self, data: bytes, position: int) -> int:
-        """Copy what stands outside strings, up to and with the quote that begins the next one."""
-        for found in STRUCTURE.finditer(data, position):
+        """Copy what stands outside strings, and short strings, up to and with the quote that begins another string."""
+        for found in TOKEN.finditer(data, position):
             at = found.start()
             if at > position:
                 self._keep(data[position:at].translate(None, SPACE))
-            position = at + 1
-            if self.fault is None:
-                self._take(data[at])
-            if data[at] == QUOTE or self.complete or self.fault is not None:
+            position = found.end()
+            if self.fault is None and not self._take(data[at], found[1]):
+                return at + 1
+            if self.complete or self.fault is not None:
                 return position
         self._keep(data[position:].translate(None, SPACE))
         return len(data)
 
-    def _take(self, char: int) -> None:
-        """Follow one structural character."""
+    def _take(self, char: int, text: bytes | None) -> bool:
+        """Follow one structural character, or a short string as a whole; False at one that is to be walked through."""
         self._parts += 1
         if self._parts > self._bounds.parts:
             self.fault = "JSON of too many parts"
         elif char == QUOTE:
-            self._begin_string()
+            return self._take_string(text)
+        elif char == COLON:
+            self._keep(b":")
+            self._stack[-1].wants_key = False
         elif char == COMMA:
             self._safe = len(self._rest)
             self._keep(b",")
             self._stack[-1].wants_key = self._stack[-1].closer == ord("}")
-        elif char == COLON:
-            self._keep(b":")
-            self._stack[-1].wants_key = False
         elif char in CLOSERS:
             self._open(char)
         else:
             self._close(char)
+        return True
+
+    def _take_string(self, text: bytes | None) -> bool:
+        """Keep a string that stays in the document and came whole; begin any other, and say False."""
+        top = self._stack[-1]
+        use = Use.KEEP if top.wants_key else self._use(top.name, top.key)
+        if text is None or use is not Use.KEEP or len(text) > self._bounds.text:
+            self._begin_string(use)
+            return False
+        self._keep(b'"' + text)
+        if self.fault is None:
+            self._end_text(text)
+        return True
 
     def _open(self, char: int) -> None:
         if len(self._stack) >= self._bounds.depth:
@@ -209,9 +223,7 @@ class Skim:
         self._safe = len(self._rest)
         self.complete = not self._stack and self.fault is None
 
-    def _begin_string(self) -> None:
-        top = self._stack[-1]
-        use = Use.KEEP if top.wants_key else self._use(top.name, top.key)
+    def _begin_string(self, use: Use) -> None:
         if use is Use.STREAM:
             self._begin_stream()
             if self.fault is None:
@@ -239,18 +251,23 @@ class Skim:
         room = self._bounds.text + 1 - (len(self._rest) - self._begun)  # one byte too many tells that it is too long
         self._keep(content[:room])
         if closed and self.fault is None:
-            self._end_text()
+            self._end_text(self._kept_text())
         return end
 
-    def _end_text(self) -> None:
+    def _kept_text(self) -> bytes:
+        """Give what is kept of the text that has closed; one that is too long is cut there."""
+        content = bytes(self._rest[self._begun :])
+        if len(content) > self._bounds.text:
+            content = content[: self._bounds.text]
+            content = content[: cut_escape(content)]
+            self._rest[self._begun :] = content + ELISION
+        return content
+
+    def _end_text(self, content: bytes) -> None:
         top = self._stack[-1]
-        content = self._rest[self._begun :] if top.wants_key else b""
-        if len(self._rest) - self._begun > self._bounds.text:
-            content = self._rest[self._begun :][: self._bounds.text]
-            self._rest[self._begun :] = content[: cut_escape(bytes(content))] + ELISION
         self._keep(b'"')
         if top.wants_key:
-            top.key = unescaped(bytes(content)).decode(errors="replace")
+            top.key = unescaped(content).decode(errors="replace")
         else:
             self._safe = len(self._rest)
         self._step = self._outside
