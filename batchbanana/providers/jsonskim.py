@@ -110,7 +110,7 @@ class Skim:
         self._bounds = bounds
         self._stack: list[_Container] = []
         self._rest = bytearray()
-        self._kept = 0  # bytes ever added to the rest
+        self._room = bounds.rest  # length of the rest, less what was cut out of it
         self._safe = 0  # length of the rest up to which it can be closed
         self._begun = 0  # where in the rest the open string begins
         self._parts = 0
@@ -260,6 +260,7 @@ class Skim:
         if len(content) > self._bounds.text:
             content = content[: self._bounds.text]
             content = content[: cut_escape(content)]
+            self._room -= len(self._rest) - self._begun - len(content + ELISION)
             self._rest[self._begun :] = content + ELISION
         return content
 
@@ -288,10 +289,7 @@ class Skim:
         if not (closed and len(words) <= self._bounds.text and is_plain(words)):
             self._step = partial(self._in_sifted, Sieve(), Excerpt(beginning=self._bounds.text, end=self._bounds.end))
             return position
-        self._keep(escaped(words) + b'"')
-        if self.fault is None:
-            self._safe = len(self._rest)
-            self._step = self._outside
+        self._end_sifted(words)
         return end
 
     def _in_sifted(self, sieve: Sieve, words: Excerpt, data: bytes, position: int) -> int:
@@ -305,10 +303,14 @@ class Skim:
                 return end
             self._sift(bit, words)
         if closed and self.fault is None:
-            self._keep(escaped(words.rest()) + b'"')
+            self._end_sifted(words.rest())
+        return end
+
+    def _end_sifted(self, words: bytes) -> None:
+        self._keep(escaped(words) + b'"')
+        if self.fault is None:
             self._safe = len(self._rest)
             self._step = self._outside
-        return end
 
     def _sift(self, bit: Bit, words: Excerpt) -> None:
         what, found = bit
@@ -331,9 +333,9 @@ class Skim:
         return content[:cut], len(data), False
 
     def _keep(self, raw: bytes) -> None:
-        self._rest += raw
-        self._kept += len(raw)
-        if self._kept > self._bounds.rest:
+        rest = self._rest
+        rest += raw
+        if len(rest) > self._room:
             self.fault = f"JSON with more than {self._bounds.rest} bytes beside its images"
 
 

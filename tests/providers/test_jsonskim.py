@@ -123,6 +123,16 @@ def test_how_any_bytes_were_cut_never_shows(data: bytes, cuts: list[int], prefix
         assert skimmed(data, [], bounds) == skimmed(data, every, bounds) == skimmed(data, cuts, bounds)
 
 
+@pytest.mark.parametrize("form", [b'{"note":"%b"} ', b'{"mixed":"%b"} ', b'{"%b":1} '])
+@pytest.mark.parametrize("content", [b"", b"abcdefgh", rb"ab\u0041\"h"])
+def test_a_string_at_the_end_of_the_room_reads_the_same_however_it_was_cut(form: bytes, content: bytes) -> None:
+    data = form % content
+    for room in range(len(data)):
+        whole = skimmed(data, [], Bounds(rest=room))
+        for cut in range(1, len(data)):
+            assert skimmed(data, [cut], Bounds(rest=room)) == whole
+
+
 @pytest.mark.parametrize(
     "data",
     [
