@@ -120,11 +120,12 @@ class Inspector:
         """Fulfil the walker's wish as far as the bytes go; returns the position after what was used."""
         wish = self._wish
         if isinstance(wish, Skip):
-            passed = min(wish.count, len(data) - position)
-            self._wish = Skip(wish.count - passed)
-            if passed == wish.count:
-                self._advance(b"")
-            return position + passed
+            end = position + wish.count
+            if end > len(data):
+                self._wish = Skip(end - len(data))
+                return len(data)
+            self._advance(b"")
+            return end
         if isinstance(wish, SkipBlocks):
             return self._pass_blocks(wish.under_way, data, position)
         if isinstance(wish, Marker):
@@ -188,10 +189,11 @@ def _png() -> Walker:
 
 
 def _jpeg() -> Walker:
+    next_marker, two_bytes = Marker(), Take(2)  # made once: a picture of a kilobyte has a dozen segments
     yield Skip(2)
     size, has_pixels = (0, 0), False
-    while (marker := (yield Marker())[0]) != 0xD9:
-        length = int.from_bytes((yield Take(2))) - 2
+    while (marker := (yield next_marker)[0]) != 0xD9:
+        length = int.from_bytes((yield two_bytes)) - 2
         if length < 0:
             raise ImageError("the JPEG picture is damaged")
         if marker in JPEG_FRAMES and length >= 6:
