@@ -110,7 +110,6 @@ class Skim:
         self._bounds = bounds
         self._stack: list[_Container] = []
         self._rest = bytearray()
-        self._room = bounds.rest  # length of the rest, less what was cut out of it
         self._safe = 0  # length of the rest up to which it can be closed
         self._begun = 0  # where in the rest the open string begins
         self._parts = 0
@@ -260,7 +259,6 @@ class Skim:
         if len(content) > self._bounds.text:
             content = content[: self._bounds.text]
             content = content[: cut_escape(content)]
-            self._room -= len(self._rest) - self._begun - len(content + ELISION)
             self._rest[self._begun :] = content + ELISION
         return content
 
@@ -335,7 +333,7 @@ class Skim:
     def _keep(self, raw: bytes) -> None:
         rest = self._rest
         rest += raw
-        if len(rest) > self._room:
+        if len(rest) > self._bounds.rest:
             self.fault = f"JSON with more than {self._bounds.rest} bytes beside its images"
 
 

@@ -168,8 +168,9 @@ def test_escapes_of_a_chosen_string_are_undone_even_when_cut(escaped: bytes, pla
 
 @given(cuts=CUTS)
 def test_a_long_text_keeps_its_beginning(cuts: list[int]) -> None:
-    rest, *_ = skimmed(rb'{"note":"' + b"\\u0041" * 50 + b'","next":"' + b"b" * 20 + b'"}', cuts, Bounds(text=20))
-    assert rest == {"note": "AAA…", "next": "b" * 20}
+    data = rb'{"note":"' + b"\\u0041" * 50 + b'","next":"' + b"b" * 20 + b'","last":"' + b"c" * 21 + b'"}'
+    rest, *_ = skimmed(data, cuts, Bounds(text=20))
+    assert rest == {"note": "AAA…", "next": "b" * 20, "last": "c" * 20 + "…"}
 
 
 def test_memory_is_bounded_whatever_the_strings_are() -> None:
