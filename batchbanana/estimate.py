@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 
+from batchbanana.draft import ladder
 from batchbanana.errors import UsageError
 from batchbanana.manifest import Job, LimitSettings
-from batchbanana.matrix import Matrix, ladder
+from batchbanana.matrix import Matrix
 from batchbanana.record import usd
 from batchbanana.task import Rung
 

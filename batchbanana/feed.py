@@ -1,24 +1,20 @@
 """What to do next: tasks that still lack an image, in the manifest's order, with waiting retries coming first.
 
-Tasks are expanded a block at a time and looked up in the ledger, so memory does not grow with the job, and a retry that
-waits holds no worker.
+A retry that waits holds no worker.
 """
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
-from batchbanana.ledger import Known, Ledger
+from batchbanana.ledger import Known
+from batchbanana.plan import Plan
 from batchbanana.policy import History, differs_for_good, recall
 from batchbanana.task import Outcome, Task
 
-BLOCK = 256  # tasks expanded and looked up at once: a few milliseconds
 PENDING = "pending"
 
 
@@ -60,9 +56,9 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def add(self, outcome: Outcome | None) -> None:
-        """Count one more task of the plan."""
-        self._counts[outcome or PENDING] += 1
+    def add(self, outcome: Outcome | None, count: int = 1) -> None:
+        """Count one more task of the plan, or several."""
+        self._counts[outcome or PENDING] += count
 
     def change(self, before: Outcome | None, after: Outcome) -> None:
         """Move a task from one count to another."""
@@ -83,54 +79,6 @@ class Tally:
     def total(self) -> int:
         """All tasks counted so far."""
         return self._counts.total()
-
-
-class Plan:
-    """The matrix as distinct tasks with what the ledger knows of each, a block at a time.
-
-    Attributes:
-        repeated: cells that asked for the very same image as an earlier one.
-        damaged: files of images in the ledger that are not there any more, or have another size.
-    """
-
-    def __init__(self, tasks: Iterable[Task], ledger: Ledger, job: Path) -> None:
-        self._tasks: Iterator[Task] = iter(tasks)
-        self._ledger = ledger
-        self._job = job
-        self.damaged: list[str] = []
-        self._seen: set[int] = set()
-        self.repeated = 0
-
-    async def block(self) -> list[tuple[Task, Known]] | None:
-        """Give the next tasks, None at the end. Cells that ask for the very same image come once."""
-        tasks = await to_thread.run_sync(self._expand)
-        if tasks is None:
-            return None
-        known = await self._ledger.lookup([task.key for task in tasks])
-        await to_thread.run_sync(self._look_after, list(known.values()))
-        return [(task, known.get(task.key, Known())) for task in tasks]
-
-    def _look_after(self, known: list[Known]) -> None:
-        for image in known:
-            if image.file is not None:
-                try:
-                    is_whole = (self._job / image.file).stat().st_size == image.size
-                except OSError:
-                    is_whole = False
-                if not is_whole:
-                    self.damaged.append(image.file)
-
-    def _expand(self) -> list[Task] | None:
-        tasks = list(islice(self._tasks, BLOCK))
-        return [task for task in tasks if self._is_new(task)] if tasks else None
-
-    def _is_new(self, task: Task) -> bool:
-        mark = int(task.key[:16], 16)  # 64 of the key's bits: one mistaken pair in 10^13 for a job of a million
-        if mark in self._seen:
-            self.repeated += 1
-            return False
-        self._seen.add(mark)
-        return True
 
 
 class Feed:
@@ -235,7 +183,8 @@ class Feed:
                 self._exhausted = True
                 return
             before = len(self._fresh)
-            for task, known in block:
+            self.tally.add(Outcome.DONE, block.done)
+            for task, known in block.others:
                 self.tally.add(known.outcome)
                 if not self._wants(task, known):
                     continue
@@ -243,7 +192,7 @@ class Feed:
                     self._let_go += 1
                 else:
                     self._fresh.append(_work(task, known))
-            self._skipped(len(block) - (len(self._fresh) - before))
+            self._skipped(block.done + len(block.others) - (len(self._fresh) - before))
 
     def _wants(self, task: Task, known: Known) -> bool:
         is_final = known.is_final or differs_for_good(task.on_mismatch, known.outcome, known.differed)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from batchbanana.feed import BLOCK, Selection
+from batchbanana.feed import Selection
 from batchbanana.images import ratio_fits
 from batchbanana.ledger import Known, Store, deed
 from batchbanana.matrix import Matrix
+from batchbanana.plan import BLOCK
 from batchbanana.survey import Survey
 from batchbanana.task import Task
 

@@ -22,12 +22,13 @@ from batchbanana.engines.links import Fetcher
 from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import BatchError, DiskError, Exit, FencedError, UsageError
 from batchbanana.estimate import dearest, estimate
-from batchbanana.feed import Feed, Plan, Selection
+from batchbanana.feed import Feed, Selection
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import PAUSE, Caps, Fence, Ledger, Money, Store, explained
 from batchbanana.limits import Limits, Pause
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
+from batchbanana.plan import Plan
 from batchbanana.policy import Stop
 from batchbanana.recovery import Recovered, recover
 from batchbanana.runner import Runner, Watcher
@@ -205,7 +206,8 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
 ) -> tuple[Runner, Feed]:
     """Put the pool together and let it work, under the eye of the signals."""
     limits = await build_limits(order.limits, ledger, order.beside, is_patient=order.waits_for_quota)
-    plan = Plan(order.matrix, ledger, order.output)
+    matrix = order.matrix
+    plan = Plan(matrix.drafts(), ledger, order.output, is_distinct=matrix.is_distinct)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
     runner = Runner(
@@ -235,8 +237,8 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         group.cancel_scope.cancel()
     if plan.damaged:
         reason = (
-            f"{len(plan.damaged)} images that are paid for are missing or have another size in {order.output}, "
-            f"the first is {plan.damaged[0]}; put them back from a copy, "
+            f"{plan.damaged} images that are paid for are missing or have another size in {order.output}, "
+            f"the first is {plan.first_damaged}; put them back from a copy, "
             f"or let `{JobDirectory(order.output).repair}` put their tasks back to be made again"
         )
         console.warn(reason)

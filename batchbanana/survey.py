@@ -1,22 +1,24 @@
-"""How a job stands, by walking its plan against the ledger: what is made and missing, what that costs and takes."""
+"""How a job stands by its plan and its ledger: what is made and missing, what that costs and takes."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 
+from batchbanana.draft import Draft, drafts, ladder
 from batchbanana.estimate import LATENCY, LATENCY_UNKNOWN
-from batchbanana.feed import BLOCK, Tally
+from batchbanana.feed import Tally
 from batchbanana.ledger import Known, Store
-from batchbanana.manifest import LimitSettings
+from batchbanana.manifest import Job, LimitSettings
 from batchbanana.matrix import Matrix
+from batchbanana.plan import LARGEST_BLOCK, is_new
 from batchbanana.policy import differs_for_good, images_at_worst, worst_case
-from batchbanana.task import Rung, Task
+from batchbanana.task import Outcome, Rung, Task
 
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
-    """What a walk found.
+    """What was found.
 
     Attributes:
         tally: distinct tasks by outcome.
@@ -51,30 +53,59 @@ class Survey:
         if known.outcome is None or not is_final:
             self.pending[task.job] += 1
             rungs = task.rungs if known.file is None else task.rungs[:1]
-            self._price(rungs, images_at_worst(task.on_mismatch, known.differed))
+            self._price(rungs, images_at_worst(task.on_mismatch, known.differed), 1)
 
-    def _price(self, rungs: tuple[Rung, ...], images: int) -> None:
-        self.low += rungs[0].price or 0
-        self.high += sum(rung.price or 0 for rung in worst_case(rungs, images))
-        self.unpriced += rungs[0].price is None
-        self.seconds_of_work += LATENCY.get(rungs[0].resolution, LATENCY_UNKNOWN)
+    def add_done(self, job: str) -> None:
+        """Count one more task of a job, one that is done."""
+        self.tally.add(Outcome.DONE)
+        self.by_job[job] += 1
+
+    def add_all(self, job: Job) -> None:
+        """Count all cells of a job that nothing is excluded from, and of whose tasks nothing is known."""
+        cells = job.spanned // (len(job.models) * len(job.resolutions))
+        for model, resolution in product(job.models, job.resolutions):
+            self.tally.add(None, cells)
+            self.by_job[job.id] += cells
+            self.pending[job.id] += cells
+            self._price(ladder(job, model, resolution), images_at_worst(job.on_mismatch, 0), cells)
+
+    def _price(self, rungs: tuple[Rung, ...], images: int, times: int) -> None:
+        self.low += times * (rungs[0].price or 0)
+        self.high += times * sum(rung.price or 0 for rung in worst_case(rungs, images))
+        self.unpriced += times * (rungs[0].price is None)
+        self.seconds_of_work += times * LATENCY.get(rungs[0].resolution, LATENCY_UNKNOWN)
 
 
 def survey(matrix: Matrix, store: Store | None) -> Survey:
-    """Walk the whole plan; a store that is None knows nothing."""
+    """Count and price the whole plan; a store that is None knows nothing.
+
+    Walked is what has to be: cells that may repeat others, that something is excluded from, or that are known of.
+    """
     found = Survey()
-    seen: set[str] = set()
-    for block in _blocks(matrix):
-        fresh = [task for task in block if task.key not in seen]
-        known = store.lookup([task.key for task in fresh]) if store is not None else {}
-        for task in fresh:
-            if task.key in seen:
-                found.repeated += 1
-            else:
-                seen.add(task.key)
-                found.add(task, known.get(task.key, Known()))
-        found.repeated += len(block) - len(fresh)
+    if not matrix.is_distinct or (store is not None and not store.is_blank):
+        _walk(matrix.drafts(), store, found, set() if not matrix.is_distinct else None)
+        return found
+    for job in matrix.manifest.jobs:
+        if job.exclude or job.pick:
+            _walk(drafts(job), None, found, None)
+        else:
+            found.add_all(job)
     return found
+
+
+def _walk(tasks: Iterator[Draft], store: Store | None, found: Survey, seen: set[int] | None) -> None:
+    """Count tasks one by one; `seen` is None where none comes twice."""
+    while block := list(islice(tasks, LARGEST_BLOCK)):
+        fresh = block if seen is None else [draft for draft in block if is_new(draft, seen)]
+        found.repeated += len(block) - len(fresh)
+        done = store.done([draft.key for draft in fresh]) if store is not None else {}
+        others = [draft for draft in fresh if draft.key not in done]
+        known = store.lookup([draft.key for draft in others]) if store is not None else {}
+        for draft in fresh:
+            if draft.key in done:
+                found.add_done(draft.part.job)
+            else:
+                found.add(draft.task(), known.get(draft.key, Known()))
 
 
 def duration(found: Survey, limits: LimitSettings) -> tuple[float, str]:
@@ -93,9 +124,3 @@ def duration(found: Survey, limits: LimitSettings) -> tuple[float, str]:
 def _window(units: int, most: int | None, seconds: int) -> float:
     """A window's first allowance leaves at once; each further one waits a whole window."""
     return 0.0 if not most or not units else (units - 1) // most * float(seconds)
-
-
-def _blocks(matrix: Matrix) -> Iterator[list[Task]]:
-    tasks = iter(matrix)
-    while block := list(islice(tasks, BLOCK)):
-        yield block

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchbanana.draft import task_key
 from batchbanana.manifest.space import permute
-from batchbanana.matrix import task_key
 from batchbanana.task import Task
 from tests.manifest.conftest import JPEG, PNG, Load, load_text
 

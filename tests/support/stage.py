@@ -27,10 +27,11 @@ from PIL import Image
 from batchbanana.allowances import build_limits
 from batchbanana.engines.links import Fetcher
 from batchbanana.errors import BatchError, Exit
-from batchbanana.feed import Feed, Plan, Selection, Work
+from batchbanana.feed import Feed, Selection, Work
 from batchbanana.images import Inspector
 from batchbanana.ledger import Caps, Fence, Known, Ledger, Money, Store, explained
 from batchbanana.manifest import LimitSettings
+from batchbanana.plan import Plan
 from batchbanana.policy import Stop
 from batchbanana.recovery import recover
 from batchbanana.runner import Runner
@@ -348,6 +349,20 @@ class Events:
     room: Room | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task where the plan expects one that is still to be made."""
+
+    made: Task
+
+    @property
+    def key(self) -> str:
+        return self.made.key
+
+    def task(self) -> Task:
+        return self.made
+
+
 class Stage:
     """One job directory and the service; runs follow one another on one clock."""
 
@@ -466,7 +481,7 @@ class Stage:
         log = Log()
         shelf = Shelf(spool, ledger)
         await recover(ledger, spool, shelf, Fetcher(Downloads(Guard("http://127.0.0.1:9")), spool))
-        feed = Feed(Plan(self.tasks, ledger, self.folder), Selection())
+        feed = Feed(Plan(map(Ready, self.tasks), ledger, self.folder), Selection())
         runner = Runner(
             feed=feed,
             engine=StageEngine(self, spool),
