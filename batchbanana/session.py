@@ -36,6 +36,7 @@ from batchbanana.service import provider
 from batchbanana.shelf import Shelf
 from batchbanana.signals import Interrupts
 from batchbanana.spool import FencedFiles, Spool
+from batchbanana.standing import note_begin, note_end
 from batchbanana.summary import Summary, counts, exit_code, money
 from batchbanana.task import Outcome
 from batchbanana.transport import Endpoint, Lanes
@@ -145,7 +146,7 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             console.recovered(found)
             before = ledger.money.settled
             runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
-            await _count(feed, ledger, order.matrix.cells)
+            await _count(feed, ledger, order.matrix)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
         return _written(job, _with_fault(summary, ledger.broken), fence, console)
@@ -168,6 +169,7 @@ def _begin(store: Store, order: Order) -> int:
     digest = hashlib.sha256(manifest.text.encode()).hexdigest()
     with explained():
         _keep_apart(store, order)
+        note_begin(store, order.matrix)
         return store.start_run((digest, str(manifest.path.absolute()), manifest.text))
 
 
@@ -273,16 +275,18 @@ def _without(selection: Selection, held: frozenset[str]) -> Selection:
     )
 
 
-async def _count(feed: Feed, ledger: Ledger, cells: int) -> None:
+async def _count(feed: Feed, ledger: Ledger, matrix: Matrix) -> None:
     """Count what a stopped run never reached; a very large rest is taken from the ledger's own counts."""
     known: dict[Outcome, int] = {}
     if ledger.broken is None:
         with anyio.move_on_after(COUNT_LIMIT):
             await feed.count_rest()
         with contextlib.suppress(BatchError):  # the ledger remembers what broke it, and the summary tells it
+            if feed.is_exhausted:
+                await ledger.do(partial(note_end, matrix=matrix, tally=feed.tally))
             known = await ledger.do(lambda store: store.count_outcomes())
     if not feed.is_exhausted:
-        feed.tally.fill(cells, known)
+        feed.tally.fill(matrix.cells, known)
 
 
 async def _note_end(ledger: Ledger, summary: Summary) -> None:

@@ -7,6 +7,7 @@ import time
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import PAUSE, Money, Run, Store, images_since
 from batchbanana.matrix import Matrix
+from batchbanana.standing import standing
 from batchbanana.summary import counts, money
 from batchbanana.survey import survey
 from batchbanana.task import Outcome
@@ -27,7 +28,7 @@ def read_status(job: JobDirectory, matrix: Matrix | None) -> dict[str, object]:
     """
     store = job.read_store()
     with contextlib.closing(store) if store is not None else contextlib.nullcontext():
-        tallied = counts(survey(matrix, store).tally) if matrix is not None else _counts_without_plan(job, store)
+        tallied = _counts(matrix, store) if matrix is not None else _counts_without_plan(job, store)
         return {
             "name": matrix.manifest.name if matrix is not None else job.path.name,
             **tallied,
@@ -35,6 +36,11 @@ def read_status(job: JobDirectory, matrix: Matrix | None) -> dict[str, object]:
             **_last_run(job, store, tallied["pending"]),
             "output": str(job.path),
         }
+
+
+def _counts(matrix: Matrix, store: Store | None) -> dict[str, int]:
+    tally = standing(store, matrix) if store is not None else None
+    return counts(tally if tally is not None else survey(matrix, store).tally)
 
 
 def _counts_without_plan(job: JobDirectory, store: Store | None) -> dict[str, int]:

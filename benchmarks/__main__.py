@@ -3,9 +3,15 @@
 import argparse
 import sys
 
-from benchmarks import formats, latency, limits, memory, stalls
+from benchmarks import formats, latency, limits, memory, million, stalls
 
-SCENARIOS = {"latency": latency.main, "memory": memory.main, "formats": formats.main, "stalls": stalls.main}
+SCENARIOS = {
+    "latency": latency.main,
+    "memory": memory.main,
+    "formats": formats.main,
+    "stalls": stalls.main,
+    "million": million.main,
+}
 
 
 def main() -> int:

@@ -24,7 +24,9 @@ from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
     ASIDE,
+    OUTSIDE,
     PAUSE,
+    PLAN,
     Caps,
     Complaint,
     Deed,
@@ -43,7 +45,9 @@ from batchbanana.ledger.values import (
 
 __all__ = [
     "ASIDE",
+    "OUTSIDE",
     "PAUSE",
+    "PLAN",
     "Caps",
     "Complaint",
     "Deed",

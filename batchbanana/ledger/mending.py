@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from batchbanana.ledger.store import STALE, Store
-from batchbanana.ledger.values import Image, Restored
+from batchbanana.ledger.values import OUTSIDE, PLAN, Image, Restored
 
 PAGE = 200  # images read at once: no reader holds the file for long, and what is read may be changed meanwhile
 
@@ -51,6 +51,8 @@ def put_back(store: Store, key: str) -> None:
     store.rows("DELETE FROM outcomes WHERE key = ?", (bytes.fromhex(key),))
     store.rows("DELETE FROM meta WHERE name = ?", (f"final:{key.upper()}",))
     store.put(STALE, 1)
+    if store.noted(OUTSIDE):  # nobody says on which side of the plan this one was
+        store.forget(PLAN)
 
 
 def restore(store: Store, restored: Restored) -> None:

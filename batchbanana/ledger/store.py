@@ -51,7 +51,7 @@ class Store:
         self._caps = caps
         self._run = 0
         self._flying: dict[int, int] = {}  # what this run's open attempts may cost
-        self.money = self._count_money()
+        self._money: Money | None = None
 
     @classmethod
     def open(cls, path: Path, caps: Caps, *, read_only: bool = False) -> "Store":
@@ -61,7 +61,9 @@ class Store:
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             prepare(db, path, read_only=read_only)
-            return cls(db, path, caps)
+            store = cls(db, path, caps)
+            if not read_only:
+                store.recount()  # before anything is written: from then on, each change is added up
         except sqlite3.Error as error:
             if is_disk_fault(error):
                 raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
@@ -69,6 +71,14 @@ class Store:
                 f"The ledger {path} cannot be opened: {error}; "
                 "restore it from a copy, or let `verify --repair` rebuild it"
             ) from error
+        return store
+
+    @property
+    def money(self) -> Money:
+        """What the job has cost; a mere reader has it counted when he asks for it first."""
+        if self._money is None:
+            self._money = self._count_money()
+        return self._money
 
     @property
     def caps(self) -> Caps:
@@ -295,8 +305,14 @@ class Store:
 
     def count_outcomes(self) -> dict[Outcome, int]:
         """Count the ledger's outcomes, whether or not their tasks are still in the manifest."""
-        rows = self._db.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome")
-        return {Outcome(outcome): count for outcome, count in rows}
+        rows = self._db.execute(
+            "SELECT outcome, count(*) FROM outcomes WHERE outcome <> 'done' GROUP BY outcome"
+            " UNION ALL SELECT NULL, count(*) FROM outcomes"  # in one statement: of one moment
+        )
+        *others, (_, total) = rows
+        counts = {Outcome(outcome): count for outcome, count in others}
+        done = total - sum(counts.values())
+        return {**counts, Outcome.DONE: done} if done else counts
 
     def image_records(self, after: int = 0) -> Iterable[tuple[int, str]]:
         """Give sequence number and metadata line of every image after `after`, in the order they were made."""
@@ -318,6 +334,10 @@ class Store:
     def note(self, name: str, text: str) -> None:
         """Leave words for readers."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
+
+    def forget(self, name: str) -> None:
+        """Take words back that `note` left."""
+        self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
 
     def noted(self, name: str) -> str | None:
         """Read words that `note` left."""
@@ -343,7 +363,7 @@ class Store:
 
     def recount(self) -> None:
         """Count the money anew from the file, after a transaction was rolled back."""
-        self.money = self._count_money()
+        self._money = self._count_money()
 
     def _count_money(self) -> Money:
         row = self._db.execute(

@@ -6,6 +6,8 @@ from enum import Enum, auto
 from batchbanana.task import Billed, Outcome
 
 PAUSE = "pause"  # a note of what the run that is at work waits for
+PLAN = "plan"  # a note of the plan whose tasks the ledger's outcomes are of …
+OUTSIDE = "outside"  # … and of how many outcomes by kind are not, where there are such
 ASIDE = "aside"  # an attempt's result: an image came that takes no place, and is kept outside `images/`
 
 
