@@ -13,7 +13,7 @@ from typing import Protocol
 
 from anyio import to_thread
 
-from batchbanana.ledger import Known, Ledger, Store
+from batchbanana.ledger import Ahead, Known, Ledger, Store
 from batchbanana.task import Task
 
 BLOCK = 256  # tasks expanded and looked up at once: a few milliseconds
@@ -61,6 +61,7 @@ class Plan:
         """Take tasks, and whether it is certain that none comes twice, so that none has to be remembered."""
         self._tasks: Iterator[Sketch] = iter(tasks)
         self._ledger = ledger
+        self._ahead = Ahead()
         self._job = str(job)
         self._seen: set[int] | None = None if is_distinct else set()
         self._size = BLOCK
@@ -73,7 +74,7 @@ class Plan:
         tasks = await to_thread.run_sync(self._expand)
         if tasks is None:
             return None
-        done, known = await self._ledger.do(partial(_look_up, keys=[task.key for task in tasks]))
+        done, known = await self._ledger.do(partial(self._look_up, keys=[task.key for task in tasks]))
         return await to_thread.run_sync(self._make, tasks, done, known)
 
     def _expand(self) -> list[Sketch] | None:
@@ -83,6 +84,10 @@ class Plan:
         fresh = [task for task in tasks if is_new(task, self._seen)]
         self.repeated += len(tasks) - len(fresh)
         return fresh
+
+    def _look_up(self, store: Store, keys: list[str]) -> tuple[Images, dict[str, Known]]:
+        done = self._ahead.done(store, keys)
+        return done, store.lookup([key for key in keys if key not in done])
 
     def _make(self, tasks: list[Sketch], done: Images, known: dict[str, Known]) -> Block:
         """Look after the images that are there, and make the tasks that may still be wanted."""
@@ -113,8 +118,3 @@ def is_new(task: Sketch, seen: set[int]) -> bool:
         return False
     seen.add(mark)
     return True
-
-
-def _look_up(store: Store, keys: list[str]) -> tuple[Images, dict[str, Known]]:
-    done = store.done(keys)
-    return done, store.lookup([key for key in keys if key not in done])

@@ -8,7 +8,7 @@ from itertools import islice, product
 from batchbanana.draft import Draft, drafts, ladder
 from batchbanana.estimate import LATENCY, LATENCY_UNKNOWN
 from batchbanana.feed import Tally
-from batchbanana.ledger import Known, Store
+from batchbanana.ledger import Ahead, Known, Store
 from batchbanana.manifest import Job, LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.plan import LARGEST_BLOCK, is_new
@@ -95,10 +95,11 @@ def survey(matrix: Matrix, store: Store | None) -> Survey:
 
 def _walk(tasks: Iterator[Draft], store: Store | None, found: Survey, seen: set[int] | None) -> None:
     """Count tasks one by one; `seen` is None where none comes twice."""
+    ahead = Ahead()
     while block := list(islice(tasks, LARGEST_BLOCK)):
         fresh = block if seen is None else [draft for draft in block if is_new(draft, seen)]
         found.repeated += len(block) - len(fresh)
-        done = store.done([draft.key for draft in fresh]) if store is not None else {}
+        done = ahead.done(store, [draft.key for draft in fresh]) if store is not None else {}
         others = [draft for draft in fresh if draft.key not in done]
         known = store.lookup([draft.key for draft in others]) if store is not None else {}
         for draft in fresh:

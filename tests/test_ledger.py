@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
-from batchbanana.ledger import Caps, Ending, Grant, Ledger, Sending, Settlement, Store, starts_since
+from batchbanana.ledger import Ahead, Caps, Ending, Grant, Ledger, Sending, Settlement, Store, ahead, starts_since
 from batchbanana.task import Billed, Outcome
 
 MANIFEST = ("0" * 64, "spring.yaml", "jobs: []")
@@ -334,4 +335,50 @@ def test_what_only_waits_to_be_fetched_is_no_silence(tmp_path: Path) -> None:
     assert store.money.reserved == 200
     assert store.begin(sending(4, price=100)) is Grant.GRANTED
     assert store.room(100) is Grant.POSSIBLY_BILLED, "from half of it on, what is in flight counts"
+    store.close()
+
+
+ORDERS = st.lists(st.integers(0, 59), unique=True, max_size=60)
+KEYS = [f"{number:032x}" for number in range(60)]
+
+
+@settings(deadline=None)  # it writes files
+@given(ORDERS, st.lists(st.integers(0, 59), max_size=20), st.integers(1, 20))
+def test_reading_ahead_finds_what_is_done_in_whatever_order_it_was(
+    order: list[int], failing: list[int], size: int
+) -> None:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "SLACK", 3)
+        store = opened(Path(name))
+        store.execute("BEGIN IMMEDIATE")
+        for number, task in enumerate(order, start=1):
+            store.begin(sending(number, task=task))
+            end = failed(number, task=task, outcome=Outcome.FAILED) if task in failing else image(number, task=task)
+            store.settle(end)
+        store.execute("COMMIT")
+        reader = Ahead()
+        for start in range(0, 60, size):
+            block = KEYS[start : start + size]
+            assert reader.done(store, block) == store.done(block)
+        assert store.done(KEYS) == {KEYS[task]: ("images/a.png", 3) for task in order if task not in failing}
+        store.close()
+
+
+def test_reading_ahead_goes_on_when_some_images_were_made_long_after_their_turn(tmp_path: Path) -> None:
+    late = list(range(0, 2000, 7))
+    order = [task for task in range(2000) if task % 7] + late
+    store = opened(tmp_path)
+    store.execute("BEGIN IMMEDIATE")
+    for number, task in enumerate(order, start=1):
+        store.begin(sending(number, task=task))
+        store.settle(image(number, task=task))
+    store.execute("COMMIT")
+    queries: list[str] = []
+    store._db.set_trace_callback(queries.append)
+    reader = Ahead()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "SLACK", 20)
+        for start in range(0, 2000, 100):
+            assert len(reader.done(store, [key(task) for task in range(start, start + 100)])) == 100
+    assert sum(query.count("x'") + query.count("X'") for query in queries) == len(late), "all others are read in order"
     store.close()

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from batchbanana.errors import BatchError, DiskError, LedgerError
+from batchbanana.ledger.ahead import Ahead
 from batchbanana.ledger.fence import Fence
 from batchbanana.ledger.health import flaw
 from batchbanana.ledger.looking_back import complaints, deed, unclear
@@ -48,6 +49,7 @@ __all__ = [
     "OUTSIDE",
     "PAUSE",
     "PLAN",
+    "Ahead",
     "Caps",
     "Complaint",
     "Deed",

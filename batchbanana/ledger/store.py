@@ -241,6 +241,11 @@ class Store:
             found.update((key.hex(), (file, size)) for key, file, size in self._db.execute(query, block))
         return found
 
+    def done_after(self, seq: int, count: int) -> Iterable[tuple[int, bytes, str, int]]:
+        """Give sequence number, key, file and bytes of the next images that are done, in the order they were made."""
+        query = "SELECT seq, key, file, size FROM outcomes WHERE seq > ? AND outcome = 'done' ORDER BY seq LIMIT ?"
+        return self._db.execute(query, (seq, count)).fetchall()
+
     def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
         """Tell what is known of tasks; keys never heard of are left out."""
         found: dict[str, Known] = {}
