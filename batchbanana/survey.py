@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice, product
 
 from batchbanana.draft import Draft, drafts, ladder
@@ -71,9 +72,14 @@ class Survey:
 
     def _price(self, rungs: tuple[Rung, ...], images: int, times: int) -> None:
         self.low += times * (rungs[0].price or 0)
-        self.high += times * sum(rung.price or 0 for rung in worst_case(rungs, images))
+        self.high += times * _at_worst(rungs, images)
         self.unpriced += times * (rungs[0].price is None)
         self.seconds_of_work += times * LATENCY.get(rungs[0].resolution, LATENCY_UNKNOWN)
+
+
+@lru_cache(maxsize=256)  # tasks share their ladders
+def _at_worst(rungs: tuple[Rung, ...], images: int) -> int:
+    return sum(rung.price or 0 for rung in worst_case(rungs, images))
 
 
 def survey(matrix: Matrix, store: Store | None) -> Survey:

@@ -1,10 +1,10 @@
 """A CSV manifest: every row is a job, made when it is looked at, so that a million rows cost little memory."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import overload
+from typing import Any, overload
 
 from batchbanana.manifest import table
 from batchbanana.manifest.checks import check_ladder, check_references, parse_templates
@@ -22,6 +22,7 @@ from batchbanana.names import FIELDS, NameTemplate, is_field, name_problem, sugg
 
 KNOWN = ("id", "ratio", "resolution", "model", "samples", "references", "prompt")
 _AXES = ("ratio", "resolution", "model", "samples", "references")
+_OWN = ("id", "line", "prompts", "references", "axes")  # what each row says for itself
 _BAR = re.compile(r"(?<!\|)\|(?!\|)")
 
 
@@ -112,14 +113,15 @@ class SheetJobs(Sequence[Job]):
         job = replace(make_job(self._name, 0, settings, self._context), images=self._images)
         unread = parse_templates(settings.references, None, "the reference", Faults(""))  # told of with each row
         check_ladder(replace(job, references=unread), settings, faults)
-        return _Shared(settings=settings, messages=faults.messages, job=job)
+        rest = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in _OWN}
+        return _Shared(settings=settings, messages=faults.messages, rest=rest)
 
     def _job(self, cells: Sequence[str], line: int, faults: Faults) -> Job:
         shared = self._shared(self._settings_key(cells))
         prompts = [Scalar(text, text, line) for text in split(cells[self._column["prompt"]])]
         sources = [_at(source, line) for source in shared.settings.references]
-        return replace(
-            shared.job,
+        return Job(  # not `replace`, which looks at all fields anew for each of a million rows
+            **shared.rest,
             id=cells[self._column["id"]].strip() if "id" in self._column else self._name,
             line=line,
             prompts=parse_templates(prompts, self._names, "the prompt", faults),
@@ -130,11 +132,11 @@ class SheetJobs(Sequence[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What rows with the same known columns share: settings, what is wrong with them, a job still without prompts."""
+    """What rows with the same known columns share: settings, what is wrong with them, all of a job but `_OWN`."""
 
     settings: Settings
     messages: tuple[str, ...]
-    job: Job
+    rest: Mapping[str, Any]
 
 
 def _at(source: Scalar, line: int) -> Scalar:
