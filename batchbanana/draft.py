@@ -16,7 +16,7 @@ from batchbanana.manifest.space import Cell, Space, Values
 from batchbanana.manifest.template import Template
 from batchbanana.models import Model, Tier
 from batchbanana.names import KEY_DIGITS, safe, slug
-from batchbanana.task import Reference, Rung, Task
+from batchbanana.task import OnMismatch, Reference, Rung, Task
 
 VERSION = "batchbanana/1"  # of the key; another one buys every image again
 
@@ -113,6 +113,21 @@ class Draft(NamedTuple):
         """Make the task."""
         return self.part.task(self.key, self.cell)
 
+    @property
+    def job(self) -> str:
+        """The id of the job."""
+        return self.part.job
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The task's ladder."""
+        return self.part.rungs(self.cell)
+
+    @property
+    def on_mismatch(self) -> OnMismatch:
+        """What to do with an image that differs."""
+        return self.part.on_mismatch
+
 
 class _Subject(NamedTuple):
     """What a task's prompt and variables decide; shared by its ratios, resolutions and samples."""
@@ -141,10 +156,17 @@ def drafts(job: Job) -> Iterator[Draft]:
 
 
 class Part:
-    """Makes tasks of a job's cells, apart from its inclusions; what neighbours share is made once."""
+    """Makes tasks of a job's cells, apart from its inclusions; what neighbours share is made once.
+
+    Attributes:
+        job: its id.
+        on_mismatch: what to do with its images that differ.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self.job = job.id
+        self.on_mismatch = job.on_mismatch
         self._tail = _tail(job.extra)
         self._slots = [_slots(job, prompt) for prompt in job.prompts]
         self._sent = frozenset(field for template in job.references for field in template.fields)
@@ -152,10 +174,9 @@ class Part:
         self._outer: Cell | None = None  # whose subject this is
         self._subject: _Subject | None = None
 
-    @property
-    def job(self) -> str:
-        """The id of the job."""
-        return self._job.id
+    def rungs(self, cell: Cell) -> tuple[Rung, ...]:
+        """Give the ladder of a cell's task."""
+        return self._setting(cell[-4:-1]).rungs
 
     def drafts(self, cells: Iterator[Cell]) -> Iterator[Draft]:
         """Draft a task for each cell, in their order."""
@@ -182,7 +203,7 @@ class Part:
             self._outer = cell[:-4]
             self._subject = self._make_subject(self._outer)
         subject = self._subject
-        setting = self._settings.get(inner) or self._settings.setdefault(inner, self._make_setting(inner))
+        setting = self._setting(inner)
         sample = job.samples[cell[-1]]
         names = {**subject.names, **setting.names, "sample": str(sample), "key": key[:KEY_DIGITS]}
         return Task(
@@ -234,6 +255,9 @@ class Part:
             references=self._references(shown, outer) if job.references else (),
             names={**names, "job": safe(job.id), "slug": slug(used or [text])},
         )
+
+    def _setting(self, inner: Cell) -> _Setting:
+        return self._settings.get(inner) or self._settings.setdefault(inner, self._make_setting(inner))
 
     def _make_setting(self, inner: Cell) -> _Setting:
         model, ratio, resolution = self._at(inner)

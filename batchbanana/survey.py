@@ -46,7 +46,7 @@ class Survey:
         """How many images are still to be made."""
         return self.pending.total()
 
-    def add(self, task: Task, known: Known) -> None:
+    def add(self, task: Task | Draft, known: Known) -> None:
         """Count one more task."""
         self.tally.add(known.outcome)
         self.by_job[task.job] += 1
@@ -110,9 +110,9 @@ def _walk(tasks: Iterator[Draft], store: Store | None, found: Survey, seen: set[
         known = store.lookup([draft.key for draft in others]) if store is not None else {}
         for draft in fresh:
             if draft.key in done:
-                found.add_done(draft.part.job)
+                found.add_done(draft.job)
             else:
-                found.add(draft.task(), known.get(draft.key, Known()))
+                found.add(draft, known.get(draft.key, Known()))
 
 
 def duration(found: Survey, limits: LimitSettings) -> tuple[float, str]:
