@@ -359,8 +359,8 @@ def test_reading_ahead_finds_what_is_done_in_whatever_order_it_was(
         reader = Ahead()
         for start in range(0, 60, size):
             block = KEYS[start : start + size]
-            assert reader.done(store, block) == store.done(block)
-        assert store.done(KEYS) == {KEYS[task]: ("images/a.png", 3) for task in order if task not in failing}
+            assert reader.done(store, block) == ahead.done(store, block)
+        assert ahead.done(store, KEYS) == {KEYS[task]: ("images/a.png", 3) for task in order if task not in failing}
         store.close()
 
 

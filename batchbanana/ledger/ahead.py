@@ -6,8 +6,9 @@ Rows that follow one another are read several times as fast as rows that are loo
 from collections.abc import Sequence
 from itertools import takewhile
 
-from batchbanana.ledger.store import Store
+from batchbanana.ledger.store import LOOKUP_BLOCK, Store
 
+AFTER = "SELECT seq, key, file, size FROM outcomes WHERE seq > ? AND outcome = 'done' ORDER BY seq LIMIT ?"
 SLACK = 1024  # so many rows may an image be before or after its turn; there is no harm in more, but for the time
 
 
@@ -33,7 +34,7 @@ class Ahead:
                 file, size, seq = self._rows.pop(key)
                 found[key] = file, size
                 newest = max(newest, seq)
-        sought = store.done([key for key in keys if key not in found])
+        sought = done(store, [key for key in keys if key not in found])
         if len(sought) > len(found):  # the plan has another order, or other tasks
             self._is_of_use = False
             newest = self._seq + SLACK + 1
@@ -43,6 +44,17 @@ class Ahead:
         return found | sought
 
     def _read(self, store: Store, count: int) -> None:
-        for seq, key, file, size in store.done_after(self._seq, max(0, count)):
+        for seq, key, file, size in store.rows(AFTER, (self._seq, max(0, count))):
             self._rows[key.hex()] = file, size, seq
             self._seq = seq
+
+
+def done(store: Store, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Give file and bytes of the images of those tasks that are done; all that a run wants to know of most."""
+    found: dict[str, tuple[str, int]] = {}
+    for start in range(0, len(keys), LOOKUP_BLOCK):
+        block = [bytes.fromhex(key) for key in keys[start : start + LOOKUP_BLOCK]]
+        marks = ",".join("?" * len(block))
+        query = f"SELECT key, file, size FROM outcomes WHERE key IN ({marks}) AND outcome = 'done'"  # noqa: S608 -- only question marks are put in
+        found.update((key.hex(), (file, size)) for key, file, size in store.rows(query, block))
+    return found

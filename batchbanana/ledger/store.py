@@ -231,21 +231,6 @@ class Store:
         query = "SELECT EXISTS (SELECT 1 FROM outcomes) OR EXISTS (SELECT 1 FROM attempts WHERE result <> 'image')"
         return not self._db.execute(query).fetchone()[0]
 
-    def done(self, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Give file and bytes of the images of those tasks that are done; all that a run wants to know of most."""
-        found: dict[str, tuple[str, int]] = {}
-        for start in range(0, len(keys), LOOKUP_BLOCK):
-            block = [bytes.fromhex(key) for key in keys[start : start + LOOKUP_BLOCK]]
-            marks = ",".join("?" * len(block))
-            query = f"SELECT key, file, size FROM outcomes WHERE key IN ({marks}) AND outcome = 'done'"  # noqa: S608 -- only question marks are put in
-            found.update((key.hex(), (file, size)) for key, file, size in self._db.execute(query, block))
-        return found
-
-    def done_after(self, seq: int, count: int) -> Iterable[tuple[int, bytes, str, int]]:
-        """Give sequence number, key, file and bytes of the next images that are done, in the order they were made."""
-        query = "SELECT seq, key, file, size FROM outcomes WHERE seq > ? AND outcome = 'done' ORDER BY seq LIMIT ?"
-        return self._db.execute(query, (seq, count)).fetchall()
-
     def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
         """Tell what is known of tasks; keys never heard of are left out."""
         found: dict[str, Known] = {}
