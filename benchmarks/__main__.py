@@ -1,9 +1,10 @@
-"""Runs the scenarios that are named, or all, and prints a table for each."""
+"""Runs the scenarios that are named, or all, and prints a table for each; `peers --help` tells of the comparison."""
 
 import argparse
 import sys
 
 from benchmarks import formats, latency, limits, memory, million, stalls
+from benchmarks.peers import command as peers
 
 SCENARIOS = {
     "latency": latency.main,
@@ -16,6 +17,8 @@ SCENARIOS = {
 
 def main() -> int:
     """Give 0, or 1 when a bound of `limits` is broken; an unknown name is argparse's exit 2."""
+    if sys.argv[1:2] == ["peers"]:  # not among `all`: it installs other people's packages, and has options of its own
+        return peers.main(sys.argv[2:])
     names = [*SCENARIOS, "limits"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(names)}; all when left out")

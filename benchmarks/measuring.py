@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,25 +76,34 @@ def measure(module: str, *arguments: str) -> Measured:
                 stderr=err,
                 env={**os.environ, "GEMINI_API_KEY": "benchmark"},
             )
-        usage, peak = _follow(process)
+        usage, peak = follow(process)
         wall = time.time() - began
         out.seek(0)
         err.seek(0)
         if process.returncode:
             raise RuntimeError(f"{module} ended with {process.returncode}: {err.read()}")
         cpu = usage.ru_utime + usage.ru_stime
-        return Measured(began=began, wall=wall, cpu=cpu, peak=peak or _most_resident(usage), out=json.load(out))
+        return Measured(began=began, wall=wall, cpu=cpu, peak=peak, out=json.load(out))
 
 
-def _follow(process: "subprocess.Popen[bytes]") -> tuple[resource.struct_rusage, int]:
-    """Wait for a process; gives what it used, and its high-water mark in bytes, 0 where the system does not tell."""
+def follow(
+    process: "subprocess.Popen[bytes]", stop: Callable[[], bool] = lambda: False
+) -> tuple[resource.struct_rusage, int]:
+    """Wait for a process; gives what it used, and the most memory it had resident, in bytes.
+
+    Args:
+        process: its return code is set.
+        stop: asked every `LOOK` seconds; once it holds, the process is killed hard.
+    """
     peak = 0
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return usage, peak
+            return usage, peak or _most_resident(usage)
         peak = max(peak, _high_water(process.pid))
+        if stop():
+            process.kill()
         time.sleep(LOOK)
 
 
