@@ -16,7 +16,7 @@ from benchmarks.peers.asking import Asked
 from benchmarks.peers.roster import Client
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300.0  # seconds after which a run has not ended
+PATIENCE = 240.0  # seconds after which a run has not ended; every one here needs less than half of it
 QUIRKS = {"shape": "images"}  # of the chat format, which one peer speaks: the image where the larger relays put it
 
 
@@ -45,11 +45,13 @@ class Play:
     Attributes:
         folder: what the client leaves.
         runs: those so far, in their order.
-        words: the beginning and the end of what the last run said on standard error.
+        patience: seconds after which a run is taken to have no end, and killed.
+        words: the end of what the last run said on standard error.
     """
 
     def __init__(self, client: Client, handle: Handle, folder: Path, settings: Mapping[str, Any]) -> None:
         self.client, self.handle, self.folder = client, handle, folder
+        self.patience = PATIENCE
         self.runs: list[Ended] = []
         self.words = ""
         self.asked = Asked(url=handle.url, folder=folder, **settings)
@@ -63,7 +65,7 @@ class Play:
         self._run(when)
 
     def _run(self, when: Callable[[], bool]) -> Ended:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         cause = ""
 
         def is_enough() -> bool:

@@ -14,6 +14,7 @@ from benchmarks.peers.roster import Client
 LATENCY, BYTES = 0.5, 50_000  # seconds; larger ones would show how fast the server is
 TRIED = {16: 160, 64: 320, 256: 640, 1000: 1000}  # workers, and how many images they make
 LARGE, FEW, MANY, WORKERS = 10 * MB, 200, 1000, 16
+PATIENCE = 600.0  # seconds a run may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ def memory(clients: Sequence[Client]) -> None:
 def _clean(client: Client, workers: int, images: int, size: int) -> Clean:
     script = {"pictures": "plain", "bytes": size, "latency": LATENCY}
     with play(client, script, images=images, workers=workers) as job:
+        job.patience = PATIENCE
         _warm(job)
         seen = len(job.handle.requests())
         ended = job.run()
