@@ -49,7 +49,7 @@ CLIENTS = (
     Client(
         name="async-batch-llm 0.28.0",
         module="batch_llm",
-        requirements=("async-batch-llm==0.28.0", "httpx==0.28.1"),
+        requirements=("async-batch-llm==0.28.0", "httpx==0.28.1", "pybase64==1.5.1"),
     ),
     # 0.9.7 asks for a release of certifi that the package index of the measured machine did not have.
     Client(name="data-designer 0.9.6", module="designer", requirements=("data-designer==0.9.6",), keeps_all=True),

@@ -5,13 +5,13 @@ write is written as well as it goes: refusals are not asked again, the hint in a
 """
 
 import asyncio
-import base64
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import async_batch_llm as abl  # type: ignore[import-not-found]  # in its own environment only
 import httpx
+import pybase64
 from async_batch_llm.strategies import DefaultErrorClassifier, ErrorInfo  # type: ignore[import-not-found]  # likewise
 
 from benchmarks.peers import asking
@@ -60,7 +60,7 @@ def _image(answer: Any) -> bytes:
     candidates = answer.get("candidates") or []
     if not candidates or not (content := candidates[0].get("content")):
         raise ValueError(f"refused: {answer.get('promptFeedback')}")
-    return base64.b64decode(content["parts"][-1]["inlineData"]["data"])
+    return pybase64.b64decode(content["parts"][-1]["inlineData"]["data"], validate=True)
 
 
 def _settings(asked: asking.Asked) -> Any:

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from binascii import a2b_base64
 from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+import pybase64
 
 from benchmarks.peers import asking
 
@@ -13,7 +14,7 @@ DATA = b'"data":'
 
 def _image(answer: bytes) -> bytes:
     start = answer.index(b'"', answer.index(DATA) + len(DATA)) + 1
-    return a2b_base64(memoryview(answer)[start : answer.index(b'"', start)])
+    return pybase64.b64decode(memoryview(answer)[start : answer.index(b'"', start)], validate=True)
 
 
 async def _body(reader: asyncio.StreamReader) -> bytes:
