@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +104,7 @@ def follow(
             return usage, peak or _most_resident(usage)
         peak = max(peak, _high_water(process.pid))
         if stop():
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # not Popen's own, which might take the end away from wait4
         time.sleep(LOOK)
 
 

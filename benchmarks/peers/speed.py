@@ -68,7 +68,7 @@ def _head() -> list[str]:
 
 def memory(clients: Sequence[Client]) -> None:
     """Make large images; fewer where they would take too long."""
-    found = {client: _clean(client, WORKERS, FEW if client.keeps_all else MANY, LARGE) for client in clients}
+    found = {client: _clean(client, WORKERS, FEW if client.is_slow else MANY, LARGE) for client in clients}
     floor = next(each for client, each in found.items() if client.is_floor)
     rows = []
     for client, each in found.items():
