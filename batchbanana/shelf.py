@@ -16,8 +16,10 @@ from batchbanana.ledger import ASIDE, Ending, Ledger, Settlement, Store
 from batchbanana.record import Errand, Made, failure_record, image_record
 from batchbanana.spool import SUPERSEDED, Spool
 from batchbanana.task import Billed, OnMismatch, Outcome, StoredImage
+from batchbanana.together import Together, tried
 
-THREADS = 16  # links and syncs under way at once
+PUBLISHING = 4  # turns of linking and syncing folders under way at once
+TIDYING = 2  # turns of tidying the spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,9 @@ class Shelf:
         self._spool = spool
         self._ledger = ledger
         self._is_other_model = is_other_model
-        self._disk = CapacityLimiter(THREADS)
+        self._disk = CapacityLimiter(PUBLISHING)
+        self._publishing = Together(self._publish_all, PUBLISHING)
+        self._tidying = Together(partial(tried, self._tidy), TIDYING)
         self._placed: set[str] = set()  # names given in this run whose rows may not be committed yet
 
     async def put(self, parcel: Parcel) -> Placed:
@@ -114,7 +118,7 @@ class Shelf:
         self._placed.difference_update(files)
         trouble = ""
         try:
-            await to_thread.run_sync(self._tidy, parcel, limiter=self._disk)
+            await self._tidying.do(parcel)
         except OSError as error:
             trouble = f"The spool cannot be tidied ({error.strerror}); look at the disk and run again"
         return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note, trouble=trouble)
@@ -162,7 +166,7 @@ class Shelf:
         """Link the images to their names; where another task's image has the name, to a longer one."""
         for marks in ("", f"_{parcel.errand.key}"):
             files = [final_name(parcel, rank, marks) for rank in range(len(parcel.images))]
-            taken = await to_thread.run_sync(self._publish, parcel, files, limiter=self._disk)
+            taken = await self._publishing.do((parcel, files))
             if taken is None:
                 self._placed.update(files)
                 return files
@@ -171,14 +175,26 @@ class Shelf:
                 break
         raise ConflictError(f"{taken} is there already and is not this image; move it away and run again")
 
-    def _publish(self, parcel: Parcel, files: Sequence[str]) -> str | None:
-        """Link each image to its name; gives the first name that another file has."""
-        for number, (image, file) in enumerate(zip(parcel.images, files, strict=True)):
-            if not self._spool.publish(image.path, Path(file)):
-                for linked in files[:number]:
-                    self._spool.retract(Path(linked))
-                return file
-        return None
+    def _publish_all(self, parcels: Sequence[tuple[Parcel, Sequence[str]]]) -> list[str | Exception | None]:
+        """Link the images of parcels to their names; gives for each parcel the first name that another file has."""
+        images = [
+            (image.path, Path(file))
+            for parcel, files in parcels
+            for image, file in zip(parcel.images, files, strict=True)
+        ]
+        results = iter(self._spool.publish_all(images))
+        return tried(self._published, [[(file, next(results)) for file in files] for _, files in parcels])
+
+    def _published(self, images: Sequence[tuple[str, bool | Exception]]) -> str | None:
+        """Say what became of one parcel's images; where one has no place, none of them keeps its own."""
+        for _, result in images:
+            if isinstance(result, Exception):
+                raise result
+        taken = [file for file, is_there in images if not is_there]
+        for file, is_there in images:
+            if taken and is_there:
+                self._spool.retract(Path(file))
+        return taken[0] if taken else None
 
     def _tidy(self, parcel: Parcel) -> None:
         if (

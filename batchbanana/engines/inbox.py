@@ -1,12 +1,14 @@
 """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
 from collections.abc import Container, Iterable
+from pathlib import Path
 
 from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Reader, Received
 from batchbanana.spool import Part, Spool
 from batchbanana.task import Attempt, Failure, StoredImage
+from batchbanana.together import Together
 from batchbanana.transport import Secret
 from batchbanana.transport.secret import SHORTEST_SECRET
 
@@ -64,17 +66,22 @@ class Inbox:
         """Give back the room that was reserved for an image that did not come."""
         self._parts[-1].trim()
 
-    def keep(self, index: int) -> StoredImage:
+    async def keep(self, index: int, keeping: Together[tuple[Part, int], tuple[Path, str]]) -> StoredImage:
         """Make the image that counts durable.
+
+        Args:
+            index: of the image.
+            keeping: makes parts with their ranks durable.
 
         Raises:
             OSError: the image could not be kept.
             DiskError: it is in the spool, but the disk may not know; its attempt must stay open to be adopted.
         """
+        part = self._parts[index]
         try:
-            return self._store(index, 0)
+            return self._stored(index, await keeping.do((part, 0)))
         except OSError as error:
-            if self._parts[index].is_ready:
+            if part.is_ready:
                 raise DiskError(f"The spool cannot be synced ({error.strerror}); the image is adopted later") from error
             raise
 
@@ -84,7 +91,13 @@ class Inbox:
         Raises:
             OSError: it could not be kept.
         """
-        return None if self._parts[index].sha256 in known else self._store(index, rank)
+        part = self._parts[index]
+        return None if part.sha256 in known else self._stored(index, part.keep(rank))
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether there is something to discard."""
+        return not all(part.is_settled for part in self._parts)
 
     def discard(self) -> None:
         """Forget everything that was not kept."""
@@ -120,7 +133,7 @@ class Inbox:
         except ImageError as error:
             return Received(picture=None, fault=fault_of(error, self._secret))
 
-    def _store(self, index: int, rank: int) -> StoredImage:
-        part = self._parts[index]
-        path, digest = part.keep(rank)
-        return StoredImage(path=path, size=part.size, sha256=digest, picture=self._inspectors[index].result())
+    def _stored(self, index: int, kept: tuple[Path, str]) -> StoredImage:
+        path, digest = kept
+        picture = self._inspectors[index].result()
+        return StoredImage(path=path, size=self._parts[index].size, sha256=digest, picture=picture)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -16,13 +17,24 @@ from batchbanana.providers import Choice, Link, Provider
 from batchbanana.providers.errors import longest_hint
 from batchbanana.spool import FULL, Linked, Spool
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
+from batchbanana.together import Together, tried
 from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 
 __all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
-DISK_THREADS = 16  # syncs under way at once; more only queue in the kernel
+SYNCS = 8  # turns of syncing under way at once; more only queue in the kernel
+RESERVATIONS = 2  # turns of making files; they wait for nothing but the file system's own journal
 MOST_LINKED_EXTRAS = 8  # further images of one answer that are fetched; the others are passed over
 EXTRAS_TIMEOUT = 60.0  # seconds for all of them together: the one that counts waits for them
+
+
+class Disk:
+    """What all workers want of the disk, each in a thread, and together where they want the same."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.threads = CapacityLimiter(SYNCS)
+        self.reserving = Together(partial(tried, Inbox.reserve), RESERVATIONS)
+        self.keeping = Together(spool.keep_all, SYNCS)
 
 
 class LocalEngine:
@@ -32,9 +44,9 @@ class LocalEngine:
         self._provider = provider
         self._lanes = lanes
         self._spool = spool
-        self._disk = CapacityLimiter(DISK_THREADS)
+        self._disk = Disk(spool)
         self._references = References()
-        self._fetcher = Fetcher(lanes.downloads(), spool, disk=self._disk)
+        self._fetcher = Fetcher(lanes.downloads(), spool, disk=self._disk.threads)
 
     def worker(self) -> "LocalWorker":
         """Make one more worker with a lane of its own."""
@@ -57,7 +69,7 @@ class LocalWorker:
         lane: Lane,
         spool: Spool,
         *,
-        disk: CapacityLimiter,
+        disk: Disk,
         references: References,
         fetcher: Fetcher,
     ) -> None:
@@ -80,7 +92,7 @@ class LocalWorker:
         spent, self._spent = self._spent, None
         if spent is not None:
             with anyio.CancelScope(shield=True), contextlib.suppress(OSError):  # the next start drops it, too
-                await to_thread.run_sync(self._spool.forget, spent.path, limiter=self._disk)
+                await to_thread.run_sync(self._spool.forget, spent.path, limiter=self._disk.threads)
 
     @property
     def holds(self) -> bool:
@@ -91,8 +103,7 @@ class LocalWorker:
         """Reserve disk space."""
         inbox = Inbox(self._spool, attempt, self._provider.reader(), self._lane.secret)
         try:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(inbox.reserve, limiter=self._disk)
+            await self._disk.reserving.do(inbox)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
@@ -101,9 +112,9 @@ class LocalWorker:
     async def abandon(self) -> None:
         """Give the space back."""
         inbox, self._inbox = self._inbox, None
-        if inbox is not None:
+        if inbox is not None and inbox.has_leftovers:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(inbox.discard, limiter=self._disk)
+                await to_thread.run_sync(inbox.discard, limiter=self._disk.threads)
 
     async def carry_out(self, attempt: Attempt, departs: Callable[[], None]) -> Delivery | Failure | Held:
         """Make one image; it is synced before this returns."""
@@ -153,8 +164,7 @@ class LocalWorker:
         if isinstance(choice.main, Link):
             main = await self._fetch(attempt, inbox, choice.main.url, choice)
         else:
-            with anyio.CancelScope(shield=True):
-                main = await to_thread.run_sync(inbox.keep, choice.main, limiter=self._disk)
+            main = await inbox.keep(choice.main, self._disk.keeping)
         if not isinstance(main, StoredImage):
             return main
         self._holds = True
@@ -170,7 +180,7 @@ class LocalWorker:
     async def _fetch(self, attempt: Attempt, inbox: Inbox, url: str, choice: Choice) -> StoredImage | Failure | Held:
         with anyio.CancelScope(shield=True):
             with contextlib.suppress(OSError):  # on a full disk, its room is the note's; else it is no matter
-                await to_thread.run_sync(inbox.trim, limiter=self._disk)
+                await to_thread.run_sync(inbox.trim, limiter=self._disk.threads)
             cost = attempt.rung.cost(choice.charge)
             note = await self._fetcher.note(attempt.id, url, choice.model_version, choice.billed, cost)
         if isinstance(note, Failure):
@@ -200,7 +210,9 @@ class LocalWorker:
                     image = await self._fetcher.bring_extra(extra.url, attempt, rank, kept, until)
                 else:
                     with anyio.CancelScope(shield=True):
-                        image = await to_thread.run_sync(inbox.keep_extra, extra, rank, kept, limiter=self._disk)
+                        image = await to_thread.run_sync(
+                            inbox.keep_extra, extra, rank, kept, limiter=self._disk.threads
+                        )
                 if image is not None:
                     kept[image.sha256] = image
         return list(kept.values())[1:]

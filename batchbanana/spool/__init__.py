@@ -14,13 +14,16 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from batchbanana.errors import DiskError
 from batchbanana.names import is_confined
 from batchbanana.spool.files import FULL, FencedFiles, Files, with_patience
 from batchbanana.task import Billed
+from batchbanana.together import tried
 
 __all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool"]
 
@@ -29,6 +32,7 @@ READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.
 WHOLE = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.(?P<size>\d+)\.whole")
 BLOCK = 1 << 20  # bytes read at once
 SUPERSEDED = Path(".batchbanana/superseded")
+Result = TypeVar("Result")
 
 
 class Part:
@@ -64,6 +68,12 @@ class Part:
         Raises:
             OSError: the disk refuses; `is_ready` says whether the next start finds it nevertheless.
         """
+        kept = self.make_ready(rank)
+        self._files.sync_folder(self.path.parent)
+        return kept
+
+    def make_ready(self, rank: int) -> tuple[Path, str]:
+        """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
         digest = self.sha256
         name = f"{self.path.name.split('.')[0]}.{rank}.{digest}"
         whole = self.path.with_name(f"{name}.{self.size}.whole")
@@ -71,7 +81,7 @@ class Part:
         with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
             self._put_by(whole)
         try:
-            self.settle(ready)
+            self._name(ready)
         except OSError:
             self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
             if not self.is_ready:
@@ -92,11 +102,14 @@ class Part:
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
+        self._name(target)
+        self._files.sync_folder(target.parent)
+
+    def _name(self, target: Path) -> None:
         self._files.sync(self._handle, self.size)
         self._handle.close()
         self._files.rename(self.path, target)
         self.is_ready = True
-        self._files.sync_folder(target.parent)
 
     def trim(self) -> None:
         """Give back the room that was reserved beyond what has been written."""
@@ -105,6 +118,11 @@ class Part:
     def close(self) -> None:
         """Stop writing; the file stays what it is."""
         self._handle.close()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to discard: it is ready, and closed."""
+        return self.is_ready and self._handle.closed
 
     def discard(self) -> None:
         """Forget the file, unless it is ready. One that the disk does not let go is dropped by the next start."""
@@ -179,6 +197,11 @@ class Spool:
         """
         return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
 
+    def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
+        """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
+        kept = tried(lambda one: one[0].make_ready(one[1]), parts)
+        return self._synced(kept, [self.folder for _ in parts])
+
     def note(
         self, attempt: int, url: str, model_version: str | None, billed: Billed, cost: int | None = None
     ) -> Linked:
@@ -231,16 +254,37 @@ class Spool:
         Raises:
             OSError: the disk refuses, or a folder on the way is a link that may lead out of the job directory.
         """
+        is_there = self._link(ready, final)
+        if is_there:
+            self._files.sync_folder((self._job / final).parent)
+        return is_there
+
+    def publish_all(self, images: Sequence[tuple[Path, Path]]) -> list[bool | Exception]:
+        """Do what `publish` does for ready files with their final names; the error of one stands in its place."""
+        linked = tried(lambda one: self._link(*one), images)
+        return self._synced(linked, [(self._job / final).parent for _, final in images])
+
+    def _link(self, ready: Path, final: Path) -> bool:
         target = self._job / final
         self._refuse_links(final)
         self._files.make_folders(target.parent)
         try:
             self._files.link(ready, target)
         except FileExistsError:
-            if not _same_bytes(ready, target):
-                return False
-        self._files.sync_folder(target.parent)
+            return _same_bytes(ready, target)
         return True
+
+    def _synced(self, results: Sequence[Result | Exception], folders: Sequence[Path]) -> list[Result | Exception]:
+        """Sync the folder of each result that is good, every folder once; where that fails, they are good no more."""
+        faults: dict[Path, Exception | None] = {}
+        for result, folder in zip(results, folders, strict=True):
+            if result and not isinstance(result, Exception) and folder not in faults:
+                [fault] = tried(self._files.sync_folder, [folder])
+                faults[folder] = fault
+        return [
+            result if isinstance(result, Exception) or not result else faults[folder] or result
+            for result, folder in zip(results, folders, strict=True)
+        ]
 
     def _refuse_links(self, final: Path) -> None:
         """Nothing is written, moved or removed outside the job directory, whatever a ledger or a link says."""

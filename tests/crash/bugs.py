@@ -1,6 +1,6 @@
 """Bugs of the kinds that cost people images and money, to be seeded: a harness that misses one is no harness."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -24,37 +24,35 @@ Seed = Callable[[pytest.MonkeyPatch], None]
 def never_synced(patch: pytest.MonkeyPatch) -> None:
     """A file gets its name without ever being synced."""
 
-    def settle(self: Part, target: Path) -> None:
+    def name(self: Part, target: Path) -> None:
         self._handle.truncate(self.size)
         self._handle.close()
         self._files.rename(self.path, target)
         self.is_ready = True
-        self._files.sync_folder(target.parent)
 
-    patch.setattr(Part, "settle", settle)
+    patch.setattr(Part, "_name", name)
 
 
 def name_before_bytes(patch: pytest.MonkeyPatch) -> None:
     """A file is synced only after it has its name."""
 
-    def settle(self: Part, target: Path) -> None:
+    def name(self: Part, target: Path) -> None:
         self._files.rename(self.path, target)
-        self._files.sync_folder(target.parent)
         self.is_ready = True
 
-    patch.setattr(Part, "settle", settle)
+    patch.setattr(Part, "_name", name)
 
 
 def folder_never_synced(patch: pytest.MonkeyPatch) -> None:
     """The folder of the final names is not synced."""
-    true = Spool.publish
+    true = Spool.publish_all
 
-    def publish(self: Spool, ready: Path, final: Path) -> bool:
+    def publish_all(self: Spool, images: Sequence[tuple[Path, Path]]) -> list[bool | Exception]:
         files, sync_folder = self._files, self._files.sync_folder
         patch.setattr(files, "sync_folder", lambda path: None if "images" in path.parts else sync_folder(path))
-        return true(self, ready, final)
+        return true(self, images)
 
-    patch.setattr(Spool, "publish", publish)
+    patch.setattr(Spool, "publish_all", publish_all)
 
 
 def commit_before_file(patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +61,7 @@ def commit_before_file(patch: pytest.MonkeyPatch) -> None:
     async def put(self: Shelf, parcel: Parcel) -> Placed:
         files = [final_name(parcel, 0, "")]
         await self._settle(parcel, _ending(parcel, files, Outcome.DONE, ""))
-        self._publish(parcel, files)
+        self._publish_all([(parcel, files)])
         self._tidy(parcel)
         return Placed(outcome=Outcome.DONE, file=files[0], size=parcel.images[0].size)
 

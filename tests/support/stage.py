@@ -199,6 +199,7 @@ class Service:
     whole: set[str] = field(default_factory=set)
     refused: dict[str, int] = field(default_factory=dict)  # keys of tasks, with the requests for each until then
     silent: Counter[str] = field(default_factory=Counter)  # requests that got no answer in time, by key
+    troubled: Counter[str] = field(default_factory=Counter)  # requests with an answer that is to be asked again, by key
     again: list[str] = field(default_factory=list)  # asked for although a whole image had been received
     clock: Callable[[], float] = anyio.current_time
 
@@ -209,7 +210,9 @@ class Service:
             self.again.append(attempt.task.key)
         if reply.kind is FailureKind.REFUSED:
             self.refused[attempt.task.key] = sum(key == attempt.task.key for _, key in self.arrivals)
-        self.silent[attempt.task.key] += reply.seconds > attempt.rung.timeout
+        is_silent = reply.seconds > attempt.rung.timeout
+        self.silent[attempt.task.key] += is_silent
+        self.troubled[attempt.task.key] += is_silent or reply.kind not in {None, FailureKind.REFUSED}
         if reply.is_billed:
             self.bill += (attempt.rung.price or 0) if reply.cost is None else reply.cost
         return reply

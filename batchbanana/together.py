@@ -1,0 +1,93 @@
+"""Small things that many tasks want of the disk at once: who comes while the threads are busy shares the next turn.
+
+Handing each over to a thread and back costs more processor time than most of them, and what shares a turn can share the
+sync of a folder, too. When little is going on, each has a turn of its own and waits for nobody.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+MOST = 64  # items a turn: with a sync of 4 ms each, it takes a quarter of a second
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Place(Generic[Item, Result]):
+    """One item in the queue, until its result is there."""
+
+    __slots__ = ("called", "item", "result")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.called = anyio.Event()
+        self.result: tuple[Result | Exception] | None = None  # None, too, when it is called to take a turn
+
+
+class Together(Generic[Item, Result]):
+    """Lets tasks of one event loop share turns in threads.
+
+    Args:
+        act: called in a thread with the items of a turn; gives a result for each, in their order. An exception among
+            them is for whoever brought that item.
+        lanes: turns under way at once.
+    """
+
+    def __init__(self, act: Callable[[Sequence[Item]], Sequence[Result | Exception]], lanes: int) -> None:
+        self._act = act
+        self._lanes = lanes
+        self._limiter = CapacityLimiter(lanes)
+        self._busy = 0
+        self._waiting: deque[_Place[Item, Result]] = deque()
+
+    async def do(self, item: Item) -> Result:
+        """Have an item done; shielded from cancellation, since others depend on it.
+
+        Raises:
+            Exception: what stands in its result's place.
+        """
+        place: _Place[Item, Result] = _Place(item)
+        self._waiting.append(place)
+        with anyio.CancelScope(shield=True):
+            if self._busy < self._lanes:
+                self._busy += 1
+            else:
+                await place.called.wait()
+            if place.result is None:
+                await self._take_turn()
+        assert place.result is not None  # noqa: S101 -- whoever takes a turn is the first in the queue
+        [result] = place.result
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def _take_turn(self) -> None:
+        """Do what waits, as much of it as is this lane's share, and call the next one to the lane."""
+        share = min(MOST, -(-len(self._waiting) // self._lanes))
+        turn = [self._waiting.popleft() for _ in range(share)]
+        results: Sequence[Result | Exception]
+        try:
+            results = await to_thread.run_sync(self._act, [place.item for place in turn], limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001 -- it is everybody's
+            results = [error] * len(turn)
+        for place, result in zip(turn, results, strict=True):
+            place.result = (result,)
+            place.called.set()
+        if self._waiting:
+            self._waiting[0].called.set()
+        else:
+            self._busy -= 1
+
+
+def tried(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:
+    """Do something for each item; what it raises stands in its result's place."""
+    results: list[Result | Exception] = []
+    for item in items:
+        try:
+            results.append(act(item))
+        except Exception as error:  # noqa: BLE001 -- it is raised where the item came from
+            results.append(error)
+    return results

@@ -1,0 +1,107 @@
+"""Small things for the disk: alone they have a turn of their own, and many share one."""
+
+import threading
+from collections.abc import Sequence
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from batchbanana.together import MOST, Together, tried
+
+
+class Disk:
+    """Doubles numbers, and remembers the turns; the first ones wait until it is let go."""
+
+    def __init__(self) -> None:
+        self.turns: list[list[int]] = []
+        self.go = threading.Event()
+
+    def act(self, items: Sequence[int]) -> list[int | Exception]:
+        self.turns.append(list(items))
+        self.go.wait(30)
+        return tried(self.double, items)
+
+    def double(self, item: int) -> int:
+        if item < 0:
+            raise OSError(f"{item} is bad")
+        return 2 * item
+
+
+async def ask(together: Together[int, int], item: int, results: dict[int, int | str]) -> None:
+    try:
+        results[item] = await together.do(item)
+    except OSError as error:
+        results[item] = str(error)
+
+
+def test_who_comes_alone_has_a_turn_alone() -> None:
+    disk = Disk()
+    disk.go.set()
+
+    async def main() -> list[int]:
+        together = Together(disk.act, lanes=2)
+        return [await together.do(item) for item in (1, 2, 3)]
+
+    assert anyio.run(main) == [2, 4, 6]
+    assert disk.turns == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize(("lanes", "count"), [(1, 1), (1, 10), (2, 11), (3, 500)])
+def test_who_comes_while_all_lanes_are_busy_shares_the_next_turn_and_gets_its_own_result(
+    lanes: int, count: int
+) -> None:
+    disk = Disk()
+    results: dict[int, int | str] = {}
+
+    async def main() -> None:
+        together = Together(disk.act, lanes)
+        async with anyio.create_task_group() as group:
+            for item in range(-count // 2, count):
+                group.start_soon(ask, together, item, results)
+            for _ in range(20):
+                await checkpoint()
+            disk.go.set()
+
+    anyio.run(main)
+    assert results == {item: 2 * item if item >= 0 else f"{item} is bad" for item in range(-count // 2, count)}
+    assert sorted(item for turn in disk.turns for item in turn) == sorted(results)
+    assert all(len(turn) == 1 for turn in disk.turns[:1])
+    assert max(map(len, disk.turns)) <= MOST
+    assert len(disk.turns) < max(2, len(results)) or len(results) <= lanes + 1
+
+
+def test_who_is_in_a_hurry_takes_nobody_s_result_along() -> None:
+    """Each of them may be the one that hands over for others."""
+    disk = Disk()
+    results: dict[int, int | str] = {}
+
+    async def main() -> None:
+        together = Together(disk.act, lanes=1)
+        async with anyio.create_task_group() as patient, anyio.create_task_group() as hurried:
+            for item in range(6):
+                (hurried if item % 2 else patient).start_soon(ask, together, item, results)
+            for _ in range(20):
+                await checkpoint()
+            hurried.cancel_scope.cancel()
+            disk.go.set()
+
+    anyio.run(main)
+    assert {item: results[item] for item in (0, 2, 4)} == {0: 0, 2: 4, 4: 8}
+    assert sorted(item for turn in disk.turns for item in turn) == list(range(6)), "what was begun is done"
+
+
+def test_a_fault_of_the_turn_itself_is_everybody_s() -> None:
+    results: dict[int, int | str] = {}
+
+    def broken(items: Sequence[int]) -> list[int | Exception]:
+        raise OSError("the disk is gone")
+
+    async def main() -> None:
+        together = Together(broken, lanes=1)
+        async with anyio.create_task_group() as group:
+            for item in range(3):
+                group.start_soon(ask, together, item, results)
+
+    anyio.run(main)
+    assert results == dict.fromkeys(range(3), "the disk is gone")
