@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
-from batchbanana.ledger import Caps, Store
+from batchbanana.ledger import Caps, Store, news
 
 LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
 
@@ -93,6 +93,20 @@ class JobDirectory:
                 f"put {self.ledger} back from a copy, or let `{self.repair}` rebuild it"
             )
         return Store.open(self.ledger, caps)
+
+    def refuse_older(self, store: Store) -> None:
+        """Let no run go on with a ledger that knows less than `metadata.jsonl`: it would buy images again.
+
+        Raises:
+            LedgerError: there are images in the file and on the disk that the ledger does not know.
+        """
+        path = self.path / "metadata.jsonl"
+        if (found := news(store, path)) is not None:
+            raise LedgerError(
+                f"{path} tells of {found.count} images that are there and that the ledger does not know (the first is "
+                f"{found.first}), so a run would buy them again: the ledger is an older copy or another job's; "
+                f"put the newest one back, or let `{self.repair}` take them over"
+            )
 
     @property
     def repair(self) -> str:

@@ -157,17 +157,18 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
     """Open spool and ledger, and begin a run in it, which fences off every earlier one."""
     store = await to_thread.run_sync(job.open_store, _caps(order))
     await to_thread.run_sync(Spool(order.output).open)
-    run = await to_thread.run_sync(_begin, store, order)
+    run = await to_thread.run_sync(_begin, store, order, job)
     with explained():
         ledger, fence = Ledger(order.output, store), Fence(job.ledger, job.lock, run)
     async with ledger:
         yield ledger, fence
 
 
-def _begin(store: Store, order: Order) -> int:
+def _begin(store: Store, order: Order, job: JobDirectory) -> int:
     manifest = order.matrix.manifest
     digest = hashlib.sha256(manifest.text.encode()).hexdigest()
     with explained():
+        job.refuse_older(store)
         _keep_apart(store, order)
         note_begin(store, order.matrix)
         return store.start_run((digest, str(manifest.path.absolute()), manifest.text))

@@ -75,7 +75,7 @@ def test_a_record_that_is_of_another_file_is_told(changed: Mapping[str, object])
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_the_ledgers_own_faults_end_with_14_all_others_with_13_and_the_ledgers_win(kind: Kind) -> None:
-    is_of_ledger = kind in {Kind.LEDGER, Kind.RECORD, Kind.OPEN}
+    is_of_ledger = kind in {Kind.UNKNOWN, Kind.LEDGER, Kind.RECORD, Kind.OPEN}
     assert exit_code([kind]) == (Exit.LEDGER if is_of_ledger else Exit.DISK)
     assert exit_code([kind, Kind.OPEN, Kind.MISSING]) == Exit.LEDGER
     assert exit_code([]) == Exit.MADE

@@ -19,8 +19,9 @@ from batchbanana.ledger.ahead import Ahead
 from batchbanana.ledger.fence import Fence
 from batchbanana.ledger.health import flaw
 from batchbanana.ledger.looking_back import complaints, deed, unclear
-from batchbanana.ledger.mending import image_of, images, index_files, is_owned, put_back, restore
+from batchbanana.ledger.mending import image_of, images, index_files, is_owned, own, put_back, restore
 from batchbanana.ledger.metadata import Metadata
+from batchbanana.ledger.older import Line, is_news, news
 from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
@@ -59,6 +60,7 @@ __all__ = [
     "Image",
     "Known",
     "Ledger",
+    "Line",
     "Metadata",
     "Money",
     "Restored",
@@ -76,7 +78,10 @@ __all__ = [
     "images",
     "images_since",
     "index_files",
+    "is_news",
     "is_owned",
+    "news",
+    "own",
     "put_back",
     "restore",
     "starts_since",

@@ -38,6 +38,11 @@ def index_files(store: Store) -> None:
     store.rows("INSERT OR IGNORE INTO owned SELECT file FROM outcomes WHERE file IS NOT NULL")
 
 
+def own(store: Store, file: str) -> None:
+    """Count a file as a task's; after `index_files`."""
+    store.rows("INSERT OR IGNORE INTO owned VALUES (?)", (file,))
+
+
 def is_owned(store: Store, file: str) -> bool:
     """Whether a file, relative to the job directory, is a task's image; after `index_files`."""
     return next(store.rows("SELECT 1 FROM owned WHERE file = ?", (file,)), None) is not None

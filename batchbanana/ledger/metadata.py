@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from batchbanana.ledger.older import BYTES, SEQ, right_up_to
 from batchbanana.ledger.store import STALE, Store
+from batchbanana.plain import refuse_odd
 
-SEQ = "metadata_seq"
-BYTES = "metadata_bytes"
 SYNC_EVERY = (
     1000  # lines: so many are written again at most after a crash, and a sync for them all costs next to nothing
 )
@@ -91,7 +91,7 @@ class Metadata:
         return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
 
     def _reopen(self) -> BinaryIO:
-        if not self._ends_where_it_should():
+        if not right_up_to(self._store, self._path):
             self._seq = self._bytes = 0
             self._safe = 0, 0
         handle = self._path.open("ab")
@@ -103,21 +103,13 @@ class Metadata:
             raise
         return handle
 
-    def _ends_where_it_should(self) -> bool:
-        """Whether a line ends at the byte up to which the file was right; if not, somebody has edited it."""
-        try:
-            with self._path.open("rb") as handle:
-                handle.seek(max(0, self._bytes - 1))
-                return self._bytes == 0 or handle.read(1) == b"\n"
-        except FileNotFoundError:
-            return False
-
     def _rewrite(self) -> None:
         if self._handle is not None:
             self._handle.close()
         aside = self._path.with_name(".metadata.jsonl.new")
         self._seq = self._bytes = 0
         self._safe = 0, 0
+        refuse_odd(aside)
         with aside.open("wb") as handle:
             for seq, line in self._store.image_records(0):
                 self._bytes += handle.write(line.encode() + b"\n")
@@ -125,6 +117,7 @@ class Metadata:
             handle.flush()
             os.fsync(handle.fileno())
         self._check()
+        refuse_odd(self._path)
         aside.replace(self._path)
         _sync_folder(self._path.parent)  # else a power loss could bring the old file back
         self._handle = self._path.open("ab")

@@ -293,6 +293,19 @@ class Store:
         """Whether a file, relative to the job directory, is the image of some task."""
         return self._db.execute("SELECT 1 FROM outcomes WHERE file = ?", (file,)).fetchone() is not None
 
+    def file_of(self, key: str) -> tuple[str, str] | None:
+        """Name the image of a task, relative to the job directory, and its sha256."""
+        query = "SELECT file, sha256 FROM outcomes WHERE key = ? AND file IS NOT NULL"
+        row: tuple[str, str] | None = self._db.execute(query, (bytes.fromhex(key),)).fetchone()
+        return row
+
+    def last_record(self, seq: int) -> str:
+        """Give the metadata line of the last image up to `seq`; empty when there is none."""
+        row = self._db.execute(
+            "SELECT record FROM outcomes WHERE seq <= ? AND file IS NOT NULL ORDER BY seq DESC LIMIT 1", (seq,)
+        ).fetchone()
+        return "" if row is None else str(row[0])
+
     def count_outcomes(self) -> dict[Outcome, int]:
         """Count the ledger's outcomes, whether or not their tasks are still in the manifest."""
         rows = self._db.execute(

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     MISSING = "missing"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
     STRAY = "stray"
     METADATA = "metadata"
     SPOOL = "spool"
@@ -27,7 +28,7 @@ class Kind(StrEnum):
 
 
 # Where the ledger cannot be believed, nothing else that is said is certain: this code wins over that of the disk.
-OF_THE_LEDGER = {Kind.RECORD, Kind.OPEN, Kind.LEDGER}
+OF_THE_LEDGER = {Kind.UNKNOWN, Kind.RECORD, Kind.OPEN, Kind.LEDGER}
 BOUGHT_AGAIN = {Kind.MISSING, Kind.DAMAGED}
 
 

@@ -2,20 +2,20 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from batchbanana.images import ImageError, Inspector
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned
+from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned, own
 from batchbanana.names import is_confined
+from batchbanana.plain import OddFileError, open_plain
 from batchbanana.spool import LINK, READY, WHOLE
-from batchbanana.verify.finding import Finding, Kind, Seen, judge, missing, outside, unreadable
+from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, unreadable
+from batchbanana.verify.seeing import see
+from batchbanana.verify.taking import untold
 
-BLOCK = 1 << 20  # bytes hashed at once
 GONE = {errno.ENOENT, errno.ENOTDIR}  # anything else that a disk says does not mean that a file is not there
 
 
@@ -79,6 +79,8 @@ class Looking:
             return outside(image)
         try:
             return judge(image, see(self.job.path / image.file))
+        except OddFileError as error:
+            return unreadable(image, f"it is {error.what}, not a file")
         except OSError as error:
             if error.errno in GONE:
                 return missing(image)
@@ -93,8 +95,11 @@ class Looking:
             yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy)
 
     def strays(self, store: Store) -> Iterator[Finding]:
-        """Find the files below `images/` that are no task's."""
+        """Find the files below `images/` that are no task's, and of them those that are paid for all the same."""
         index_files(store)
+        for told, finding in untold(self.job, store):
+            own(store, str(told.ending.file))
+            yield finding
         for path in _files(self.job.path / "images"):
             name = path.relative_to(self.job.path).as_posix()
             if not is_owned(store, name):
@@ -115,29 +120,11 @@ class Looking:
             yield Finding(kind=Kind.SPOOL, place=str(path), fault=fault, remedy=remedy)
 
 
-def see(path: Path) -> Seen:
-    """Read a file a block at a time.
-
-    Raises:
-        OSError: it is gone or cannot be read.
-    """
-    digest, inspector, size = hashlib.sha256(), Inspector(), 0
-    with path.open("rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
-            inspector.feed(block)
-            size += len(block)
-    try:
-        return Seen(size=size, sha256=digest.hexdigest(), picture=inspector.result())
-    except ImageError as error:
-        return Seen(size=size, sha256=digest.hexdigest(), picture=None, flaw=str(error))
-
-
 def _difference(path: Path, store: Store) -> str | None:
     """Say where a file stops to be what the ledger says; None when it is all the same."""
     wanted = (line.encode() + b"\n" for _, line in store.image_records())
     try:
-        with path.open("rb") as handle:
+        with open_plain(path) as handle:
             for number, (found, right) in enumerate(zip_longest(handle, wanted), start=1):
                 if found is None:
                     return f"ends before line {number}, though the ledger has more images"

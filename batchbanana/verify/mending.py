@@ -12,8 +12,10 @@ from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Image, Metadata, Store, put_back
 from batchbanana.spool import SUPERSEDED, Spool
 from batchbanana.verify.finding import BOUGHT_AGAIN, Finding, Kind
-from batchbanana.verify.looking import Looking, see
+from batchbanana.verify.looking import Looking
 from batchbanana.verify.rebuilding import rebuild
+from batchbanana.verify.seeing import see
+from batchbanana.verify.taking import take_over
 
 
 def mend(looking: Looking) -> Iterator[Finding]:
@@ -36,6 +38,7 @@ def mend(looking: Looking) -> Iterator[Finding]:
 
 def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
     path = looking.job.path / "metadata.jsonl"
+    yield from take_over(looking.job, store)  # before the lines that tell of them go
     for finding in looking.metadata(store):
         if path.exists():
             spool.keep_aside(path, path.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from batchbanana.errors import DiskError
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Store, restore
+from batchbanana.plain import open_plain
 from batchbanana.spool import LINK, READY, SUPERSEDED, WHOLE, Files, Spool
 from batchbanana.verify.finding import Finding, Kind
 from batchbanana.verify.telling import UntoldError, read_line
@@ -55,7 +56,7 @@ def rebuild(job: JobDirectory, spool: Spool, fault: Finding) -> Iterator[Finding
 
 def _restore_all(store: Store, told: Path) -> Iterator[Finding]:
     store.execute("BEGIN IMMEDIATE")
-    with told.open("rb") as handle:
+    with open_plain(told) as handle:
         for number, line in enumerate(handle, start=1):
             try:
                 restore(store, read_line(line))

@@ -1,0 +1,56 @@
+"""Opens nothing but plain files in a job directory.
+
+A pipe, a device or a socket in the place of one would hang whoever reads it, and no signal ends that.
+"""
+
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from batchbanana.errors import DiskError
+
+WORDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+class OddFileError(DiskError):
+    """Something that is no file stands where a file belongs.
+
+    Attributes:
+        what: it is.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.what = what
+        super().__init__(f"{path} is {what}, not a file; move it away and put the file there, if you have it")
+
+
+def refuse_odd(path: Path) -> None:
+    """Look before a file is opened; one that is not there is all right.
+
+    Raises:
+        OddFileError: it is no file.
+        OSError: the disk refuses.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    if kind != stat.S_IFREG:
+        raise OddFileError(path, WORDS.get(kind, "something else"))
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file for reading.
+
+    Raises:
+        OddFileError: it is no file.
+        OSError: it is not there, or the disk refuses.
+    """
+    refuse_odd(path)
+    return path.open("rb")
