@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from batchbanana.ledger import Known
-from batchbanana.plan import Plan
+from batchbanana.plan import Block, Plan
 from batchbanana.policy import History, differs_for_good, recall
 from batchbanana.task import Outcome, Task
 
@@ -26,6 +26,7 @@ class Work:
         known: what the ledger said when it was read.
         tries: attempts so far.
         passed: how many images the run had made at this task's first server error.
+        is_taken: whether a file had its image's name already when it was taken on.
     """
 
     task: Task
@@ -33,6 +34,7 @@ class Work:
     history: History = field(default_factory=History)
     tries: int = 0
     passed: int | None = None
+    is_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,7 @@ class Feed:
         self.tally.change(work.known.outcome, Outcome.MISMATCH)
         task = replace(work.task, rungs=work.task.rungs[:1])  # as another run would ask, for what was asked for first
         history = replace(work.history, rung=0, in_a_row=0)  # its timeouts still count
-        self.again(replace(work, task=task, known=known, history=history, tries=work.tries + 1), 0.0)
+        self.again(replace(work, task=task, known=known, history=history, tries=work.tries + 1, is_taken=False), 0.0)
 
     @property
     def parked(self) -> int:
@@ -179,20 +181,34 @@ class Feed:
                 return
             with anyio.CancelScope(shield=True):  # a block that is taken from the matrix must be counted
                 block = None if self._exhausted else await self._plan.block()
-            if block is None:
-                self._exhausted = True
-                return
-            before = len(self._fresh)
-            self.tally.add(Outcome.DONE, block.done)
-            for task, known in block.others:
-                self.tally.add(known.outcome)
-                if not self._wants(task, known):
-                    continue
+                if block is None:
+                    self._exhausted = True
+                    return
+                self.tally.add(Outcome.DONE, block.done)
+                wanted = self._wanted(block)
+                if not self._closed:
+                    wanted = await self._marked(wanted)
                 if self._closed:
-                    self._let_go += 1
-                else:
-                    self._fresh.append(_work(task, known))
-            self._skipped(block.done + len(block.others) - (len(self._fresh) - before))
+                    self._let_go += len(wanted)
+                    wanted = []
+                self._fresh.extend(wanted)
+                self._skipped(block.done + len(block.others) - len(wanted))
+
+    def _wanted(self, block: Block) -> list[Work]:
+        """Count the tasks of a block that are not done, and choose of them what this run is to make."""
+        wanted = []
+        for task, known in block.others:
+            self.tally.add(known.outcome)
+            if self._wants(task, known):
+                wanted.append(_work(task, known))
+        return wanted
+
+    async def _marked(self, wanted: list[Work]) -> list[Work]:
+        """Mark the work whose image, once it is paid for, may find its name taken."""
+        # Of a task that has an image, a later one bears the number of its attempt.
+        taken = await self._plan.taken([work.task.name for work in wanted if work.known.file is None])
+        is_taken = [work.known.file is None and work.task.name in taken for work in wanted]
+        return [replace(work, is_taken=one) if one else work for work, one in zip(wanted, is_taken, strict=True)]
 
     def _wants(self, task: Task, known: Known) -> bool:
         is_final = known.is_final or differs_for_good(task.on_mismatch, known.outcome, known.differed)

@@ -299,6 +299,8 @@ FORMATS = (
     ),
 )
 
+ENDINGS = tuple(one.ending for one in FORMATS)
+
 
 def ratio_fits(width: int, height: int, ratio: str) -> bool:
     """Say whether a picture of `width` by `height` pixels has the ratio "W:H", within 5 % either way."""

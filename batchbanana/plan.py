@@ -14,6 +14,7 @@ from typing import Protocol
 from anyio import to_thread
 
 from batchbanana.ledger import Ahead, Known, Ledger, Store
+from batchbanana.spool import standing
 from batchbanana.task import Task
 
 BLOCK = 256  # tasks expanded and looked up at once: a few milliseconds
@@ -76,6 +77,10 @@ class Plan:
             return None
         done, known = await self._ledger.do(partial(self._look_up, keys=[task.key for task in tasks]))
         return await to_thread.run_sync(self._make, tasks, done, known)
+
+    async def taken(self, names: list[str]) -> set[str]:
+        """Tell which of these names of images below `images/`, without their endings, a file has already."""
+        return await to_thread.run_sync(lambda: {name for name in names if standing(Path(self._job), name)})
 
     def _expand(self) -> list[Sketch] | None:
         tasks = list(islice(self._tasks, self._size))

@@ -190,6 +190,8 @@ class Runner:
             self._feed.again(work, hold)
             await checkpoint()  # thousands may be parked one after the other
             return
+        if work.is_taken and not await self._has_place(work):
+            return
         rung = rung_of(work.task.rungs, work.history)
         if not await self._grants.money(rung.price or 0):
             self._feed.finish(work, None)
@@ -203,6 +205,15 @@ class Runner:
             self._feed.finish(work, None)
         else:  # what was left of the money went to others meanwhile, or the model has to wait
             self._feed.again(work, 0.0)
+
+    async def _has_place(self, work: Work) -> bool:
+        """Look whether an image would find its name free: one that would not is not bought."""
+        try:
+            await self._shelf.look_ahead(work.task.name, work.task.key)
+        except ConflictError as conflict:
+            self._collide(work, conflict)
+            return False
+        return True
 
     def _postpone(self, work: Work, failure: Failure) -> None:
         """Do what the policy says of an attempt for which there was no room, and which was never written down."""
@@ -275,12 +286,7 @@ class Runner:
         try:
             placed = await self._shelf.put(parcel(work, attempt, delivery, granted.leave.departed))
         except ConflictError as conflict:
-            self._feed.finish(work, None)
-            self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
-            self._warn_once(str(conflict))
-            self._conflicts += 1
-            if self._conflicts >= MOST_CONFLICTS:
-                self.stop(self.trouble)
+            self._collide(work, conflict)
             return
         except OSError as error:
             self._feed.finish(work, None)
@@ -296,6 +302,15 @@ class Runner:
             return
         self._feed.finish(work, placed.outcome, is_left=not is_good)
         self._watcher.ended(work, placed.outcome, placed.note)
+
+    def _collide(self, work: Work, conflict: ConflictError) -> None:
+        """Leave a task whose image has no place, or would have none, to a person."""
+        self._feed.finish(work, None)
+        self.trouble = Stop(exit_code=Exit.DISK, reason=str(conflict))
+        self._warn_once(str(conflict))
+        self._conflicts += 1
+        if self._conflicts >= MOST_CONFLICTS:
+            self.stop(self.trouble)
 
     async def _follow(self, work: Work, granted: Granted, failure: Failure) -> None:
         """Do what the policy says of a failure."""

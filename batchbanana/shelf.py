@@ -76,6 +76,9 @@ WORTH = {Outcome.MISMATCH: 0, Outcome.DEGRADED: 1, Outcome.DONE: 2}
 class ConflictError(Exception):
     """A file that is not ours stands under an image's final name; the image stays in the spool."""
 
+    def __init__(self, taken: str) -> None:
+        super().__init__(f"{taken} is there already and is not this image; move it away and run again")
+
 
 class Shelf:
     """Puts images under their final names.
@@ -164,16 +167,39 @@ class Shelf:
 
     async def _find_place(self, parcel: Parcel) -> list[str]:
         """Link the images to their names; where another task's image has the name, to a longer one."""
+        taken = ""
         for marks in ("", f"_{parcel.errand.key}"):
             files = [final_name(parcel, rank, marks) for rank in range(len(parcel.images))]
-            taken = await self._publishing.do((parcel, files))
-            if taken is None:
+            found = await self._publishing.do((parcel, files))
+            if found is None:
                 self._placed.update(files)
                 return files
             # Eight digits of the key tell two tasks of a name apart almost always, and all of its digits always do.
-            if taken not in self._placed and not await self._ledger.do(partial(Store.owns, file=taken)):
+            taken = found
+            if not await self._is_ours(taken):
                 break
-        raise ConflictError(f"{taken} is there already and is not this image; move it away and run again")
+        raise ConflictError(taken)
+
+    async def look_ahead(self, name: str, key: str) -> None:
+        """See whether a task's image would find its place, before it is bought; what picture will come is not known.
+
+        Args:
+            name: of its image below `images/`, without the ending.
+            key: the task's.
+
+        Raises:
+            ConflictError: it would not.
+        """
+        for marks in ("", f"_{key}"):
+            standing = await to_thread.run_sync(self._spool.standing, name + marks, limiter=self._disk)
+            for taken in standing:
+                if not await self._is_ours(taken):
+                    raise ConflictError(taken)
+            if not standing:
+                return
+
+    async def _is_ours(self, file: str) -> bool:
+        return file in self._placed or await self._ledger.do(partial(Store.owns, file=file))
 
     def _publish_all(self, parcels: Sequence[tuple[Parcel, Sequence[str]]]) -> list[str | Exception | None]:
         """Link the images of parcels to their names; gives for each parcel the first name that another file has."""

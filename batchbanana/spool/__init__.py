@@ -21,11 +21,11 @@ from typing import TypeVar
 
 from batchbanana.errors import DiskError
 from batchbanana.names import is_confined
-from batchbanana.spool.files import FULL, FencedFiles, Files, with_patience
+from batchbanana.spool.files import FULL, FencedFiles, Files, standing, with_patience
 from batchbanana.task import Billed
 from batchbanana.together import tried
 
-__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool"]
+__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool", "standing"]
 
 LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
@@ -293,6 +293,10 @@ class Spool:
         for folder in final.parents:
             if (self._job / folder).is_symlink() and folder != Path():
                 raise OSError(errno.ELOOP, f"{folder} is a link, and nothing is written outside the job directory")
+
+    def standing(self, name: str) -> list[str]:
+        """List the files that an image of this name may meet, relative to the job directory."""
+        return standing(self._job, name)
 
     def forget(self, path: Path) -> None:
         """Drop a ready file or a note that the ledger needs no more."""

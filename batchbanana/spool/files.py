@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from batchbanana.images import ENDINGS
+
 DESCRIPTOR_PATIENCE = 30.0  # seconds
 Opened = TypeVar("Opened")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -131,6 +133,20 @@ class FencedFiles(Files):
         """Create folders, if the one above is still ours."""
         self._check()
         super().make_folders(path)
+
+
+def standing(job: Path, name: str) -> list[str]:
+    """List the files that an image's name may meet in a job directory, whatever picture comes; mostly none.
+
+    Args:
+        job: the directory.
+        name: below `images/`, without the ending, as a task has it.
+
+    Returns:
+        The files, relative to the job directory.
+    """
+    files = (f"images/{name}{ending}" for ending in ENDINGS)
+    return [file for file in files if os.path.lexists(job / file)]
 
 
 def with_patience(opened: Callable[[], Opened]) -> Opened:

@@ -4,8 +4,10 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, command, manifest
+from tests.support.program import Job, command, manifest, until
 
 
 def test_a_run_makes_every_image_and_a_second_one_sends_nothing_and_changes_nothing(tmp_path: Path) -> None:
@@ -115,22 +117,42 @@ def test_images_without_a_ledger_are_never_bought_again_silently(tmp_path: Path)
         assert sandbox.bill()["requests"] == 2
 
 
-def test_a_foreign_file_under_a_final_name_is_left_alone_and_the_paid_image_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])  # which of them will come is not known before
+def test_a_task_whose_name_a_foreign_file_has_is_not_bought_and_the_file_is_left_alone(
+    tmp_path: Path, ending: str
+) -> None:
     with in_thread() as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(2))
         plan = command("plan", str(job.manifest), "--csv").out.splitlines()[1].split(",")
-        foreign = job.output / "images" / f"{plan[7]}.jpg"
+        foreign = job.output / "images" / f"{plan[7]}{ending}"
         job.run("--limit", "0")  # so that there is a ledger
         foreign.parent.mkdir(exist_ok=True)
         foreign.write_bytes(b"mine")
         ended = job.run()
-        assert ended.code == 13
-        assert "move it away" in ended.err
+        assert (ended.code, ended.json["done"], ended.json["attempts"]) == (13, 1, 1)
+        assert f"{foreign.name} is there already and is not this image; move it away" in ended.err
         assert foreign.read_bytes() == b"mine"
-        assert job.run().json["attempts"] == 0
+        assert (job.run().json["attempts"], sandbox.bill()["requests"]) == (0, 1)
         foreign.unlink()
         assert job.run().json["done"] == 2
         assert sandbox.bill()["billed"] == 2
+        job.check()
+
+
+def test_a_foreign_file_that_comes_while_an_image_is_made_is_left_alone_and_the_image_kept(tmp_path: Path) -> None:
+    with in_thread({"latency": 1.0}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        plan = command("plan", str(job.manifest), "--csv").out.splitlines()[1].split(",")
+        foreign = job.output / "images" / f"{plan[7]}.jpg"
+        with job.started() as process:
+            until(lambda: sandbox.bill()["requests"] == 1)
+            foreign.parent.mkdir(exist_ok=True)
+            foreign.write_bytes(b"mine")
+            process.communicate()
+        assert (process.returncode, foreign.read_bytes()) == (13, b"mine")
+        assert job.run().json["attempts"] == 0
+        foreign.unlink()
+        assert (job.run().json["done"], sandbox.bill()["billed"]) == (1, 1)
         job.check()
 
 
