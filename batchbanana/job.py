@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
 from batchbanana.ledger import Caps, Store, news
+from batchbanana.plain import open_plain, refuse_odd
 
 LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
 
@@ -21,6 +22,12 @@ WRITTEN = (
 )
 
 FOLDERS = ("images", "extras", ".batchbanana/spool", ".batchbanana/superseded")
+
+# What is opened beside the ledger and the images, relative to the job directory.
+OPENED = (
+    *("metadata.jsonl", ".metadata.jsonl.new", "summary.json", ".batchbanana/summary.json.new"),
+    ".batchbanana/lock",
+)
 
 # As the kernel names them.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -56,6 +63,7 @@ class JobDirectory:
         """
         try:
             self._refuse_layout()
+            self.refuse_odd()
             self.own.mkdir(parents=True, exist_ok=True)
             self._refuse_network()
             lock = FileLock(self.lock)
@@ -70,7 +78,12 @@ class JobDirectory:
             lock.release()
 
     def is_held(self) -> bool:
-        """Whether a run is at work here."""
+        """Whether a run is at work here.
+
+        Raises:
+            DiskError: the lock is no file.
+        """
+        refuse_odd(self.lock)
         try:
             with FileLock(self.lock).acquire(timeout=0):
                 return False
@@ -143,12 +156,26 @@ class JobDirectory:
             raise
 
     def read_summary(self) -> dict[str, object] | None:
-        """Read the last run's summary; None when there is none."""
+        """Read the last run's summary; None when there is none.
+
+        Raises:
+            DiskError: it is no file.
+        """
         try:
-            data = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+            with open_plain(self.path / "summary.json") as handle:
+                data = json.load(handle)
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) else None
+
+    def refuse_odd(self) -> None:
+        """Let nothing be opened that is no file; images and what is in the spool are looked at one by one.
+
+        Raises:
+            DiskError: something else stands in the place of a file.
+        """
+        for name in OPENED:
+            refuse_odd(self.path / name)
 
     def _refuse_layout(self) -> None:
         """Find out before anything is paid for what cannot work; nothing is written where a link leads."""

@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -17,6 +16,7 @@ from batchbanana.beginning import Beginning
 from batchbanana.engines.links import Fetcher
 from batchbanana.images import ImageError, Inspector
 from batchbanana.ledger import Ending, Ledger, Settlement, Unsettled
+from batchbanana.plain import open_plain
 from batchbanana.record import BROUGHT_HOME, FETCHED, Errand, failure_record
 from batchbanana.shelf import ConflictError, Parcel, Shelf
 from batchbanana.spool import Linked, Ready, Spool
@@ -280,7 +280,7 @@ def _look(ready: Ready) -> StoredImage:
         ImageError: it is not what it was when it was written, or no image.
     """
     inspector, digest = Inspector(), hashlib.sha256()
-    with Path(ready.path).open("rb") as handle:
+    with open_plain(ready.path) as handle:
         while block := handle.read(BLOCK):
             inspector.feed(block)
             digest.update(block)

@@ -26,6 +26,7 @@ from batchbanana.failures import (
 )
 from batchbanana.ledger import Store, Unsettled, complaints, unclear
 from batchbanana.matrix import Matrix
+from batchbanana.plain import open_plain
 from batchbanana.record import usd
 
 
@@ -72,7 +73,8 @@ def _held(store: Store, folder: Path) -> Iterator[tuple[Unsettled, str]]:
     """Find the open attempts whose image waits behind an address, which a note in the spool tells."""
     for attempt in store.unsettled():
         try:
-            note = (folder / note_of(attempt.id)).read_bytes()
+            with open_plain(folder / note_of(attempt.id)) as handle:
+                note = handle.read()
         except FileNotFoundError:  # it is in flight, or a run at work has just fetched it
             continue
         yield attempt, _address(note)

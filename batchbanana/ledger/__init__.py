@@ -22,6 +22,7 @@ from batchbanana.ledger.looking_back import complaints, deed, unclear
 from batchbanana.ledger.mending import image_of, images, index_files, is_owned, own, put_back, restore
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.older import Line, is_news, news
+from batchbanana.ledger.schema import BESIDE
 from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
@@ -47,6 +48,7 @@ from batchbanana.ledger.values import (
 
 __all__ = [
     "ASIDE",
+    "BESIDE",
     "OUTSIDE",
     "PAUSE",
     "PLAN",

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from batchbanana.errors import DiskError, LedgerError
-from batchbanana.ledger.schema import prepare
+from batchbanana.ledger.schema import prepare, refuse_odd_ledger
 from batchbanana.ledger.store import is_disk_fault
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -17,8 +17,9 @@ def flaw(path: Path) -> str | None:
 
     Raises:
         LedgerError: it is another program's, a newer one's, or cannot be opened.
-        DiskError: the disk refuses.
+        DiskError: the disk refuses, or it is no file.
     """
+    refuse_odd_ledger(path)
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             prepare(db, path, read_only=True)

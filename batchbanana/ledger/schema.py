@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from batchbanana.errors import LedgerError
+from batchbanana.plain import refuse_odd
 
 APPLICATION_ID = 0x62616E61  # "bana"
 VERSION = 1
@@ -32,6 +33,18 @@ CREATE TABLE outcomes (
 # Beside a million images that are done, those that are not must not take a walk through all rows. Made on opening, too,
 # since the first ledgers had none.
 OTHERS = "CREATE INDEX IF NOT EXISTS outcomes_others ON outcomes (seq, outcome) WHERE outcome <> 'done'"
+
+BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+
+
+def refuse_odd_ledger(path: Path) -> None:
+    """Look before SQLite opens a ledger, which would wait for a pipe for ever.
+
+    Raises:
+        DiskError: what stands there, or beside it, is no file.
+    """
+    for ending in ("", *BESIDE):
+        refuse_odd(path.with_name(path.name + ending))
 
 
 def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchbanana.errors import DiskError, FencedError, LedgerError
 from batchbanana.ledger.fence import NEWEST, TAKEN, identity, moved
-from batchbanana.ledger.schema import prepare
+from batchbanana.ledger.schema import prepare, refuse_odd_ledger
 from batchbanana.ledger.values import (
     ASIDE,
     Caps,
@@ -56,6 +56,7 @@ class Store:
     @classmethod
     def open(cls, path: Path, caps: Caps, *, read_only: bool = False) -> "Store":
         """Open the ledger at `path`, making it when it is missing and may be written."""
+        refuse_odd_ledger(path)
         mode = "ro" if read_only else "rwc"
         try:
             uri = f"{path.absolute().as_uri()}?mode={mode}"

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from batchbanana.errors import DiskError
 from batchbanana.names import is_confined
+from batchbanana.plain import open_plain, refuse_odd
 from batchbanana.spool.files import FULL, FencedFiles, Files, standing, with_patience
 from batchbanana.task import Billed
 from batchbanana.together import tried
@@ -349,7 +350,11 @@ class Spool:
         return found
 
     def _in_spool(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.is_file())
+        found = sorted(self.folder.iterdir())
+        for path in found:
+            if READY.fullmatch(path.name) or WHOLE.fullmatch(path.name):
+                refuse_odd(path)
+        return [path for path in found if path.is_file()]
 
     def _make_ready(self, whole: Path, name: re.Match[str]) -> None:
         """Write a whole file anew, since a disk that failed to sync it may never do so; drop it if bytes are gone."""
@@ -358,7 +363,7 @@ class Spool:
         left = int(name["size"])
         part = Part(self._files, aside, left)
         try:
-            with whole.open("rb") as handle:
+            with open_plain(whole) as handle:
                 while block := handle.read(min(BLOCK, left)):
                     part.write(block)
                     left -= len(block)
@@ -380,7 +385,8 @@ class Spool:
 
 def _read_note(path: Path, attempt: int) -> Linked:
     try:
-        data = json.loads(path.read_bytes())
+        with open_plain(path) as handle:
+            data = json.load(handle)
         return Linked(
             path=path,
             attempt=attempt,

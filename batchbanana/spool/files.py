@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from batchbanana.images import ENDINGS
+from batchbanana.plain import open_plain, refuse_odd
 
 DESCRIPTOR_PATIENCE = 30.0  # seconds
 Opened = TypeVar("Opened")
@@ -70,7 +71,8 @@ class Files:
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         aside = source.with_suffix(".copy")
-        with source.open("rb") as reader, aside.open("wb") as writer:
+        refuse_odd(aside)
+        with open_plain(source) as reader, aside.open("wb") as writer:
             while block := reader.read(1 << 20):
                 writer.write(block)
             writer.flush()

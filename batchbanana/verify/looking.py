@@ -34,6 +34,7 @@ class Looking:
 
     def all(self) -> Iterator[Finding]:
         """Give everything that is wrong; while a run is at work, only what cannot be of its making."""
+        self.job.refuse_odd()
         fault = self.ledger()
         if fault is not None:
             yield fault

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from batchbanana.errors import DiskError
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Caps, Store, restore
+from batchbanana.ledger import BESIDE, Caps, Store, restore
 from batchbanana.plain import open_plain
 from batchbanana.spool import LINK, READY, SUPERSEDED, WHOLE, Files, Spool
 from batchbanana.verify.finding import Finding, Kind
 from batchbanana.verify.telling import UntoldError, read_line
 
-BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file; that of a lost ledger would spoil the new one
 UNTOLD = (
     "what that does not tell is gone: tasks that failed or were refused, which are asked again, attempts without an "
     "image and what they may have cost, and whether the sandbox made it all"
@@ -82,4 +81,5 @@ def _clear(job: JobDirectory, spool: Spool) -> Iterator[Finding]:
 
 
 def _beside(path: Path) -> list[Path]:
+    """Name what would spoil a new ledger, if it were a lost one's."""
     return [path.with_name(path.name + ending) for ending in BESIDE]
