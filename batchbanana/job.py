@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
-from batchbanana.ledger import Caps, Store, news
+from batchbanana.ledger import Caps, Store, news, refuse_odd_ledger
 from batchbanana.plain import open_plain, refuse_odd
 
 LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
@@ -174,6 +174,7 @@ class JobDirectory:
         Raises:
             DiskError: something else stands in the place of a file.
         """
+        refuse_odd_ledger(self.ledger)
         for name in OPENED:
             refuse_odd(self.path / name)
 

@@ -30,6 +30,19 @@ class OddFileError(DiskError):
         super().__init__(f"{path} is {what}, not a file; move it away and put the file there, if you have it")
 
 
+def oddity(path: Path) -> str | None:
+    """Say what stands in the place of a file; None for a file, and when nothing is there.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    return None if kind == stat.S_IFREG else WORDS.get(kind, "something else")
+
+
 def refuse_odd(path: Path) -> None:
     """Look before a file is opened; one that is not there is all right.
 
@@ -37,12 +50,8 @@ def refuse_odd(path: Path) -> None:
         OddFileError: it is no file.
         OSError: the disk refuses.
     """
-    try:
-        kind = stat.S_IFMT(path.stat().st_mode)
-    except FileNotFoundError:
-        return
-    if kind != stat.S_IFREG:
-        raise OddFileError(path, WORDS.get(kind, "something else"))
+    if (what := oddity(path)) is not None:
+        raise OddFileError(path, what)
 
 
 def open_plain(path: Path) -> BufferedReader:

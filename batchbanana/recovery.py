@@ -137,9 +137,17 @@ class _Recovery:
                 await to_thread.run_sync(self._spool.set_aside, replaced)
             await to_thread.run_sync(self._spool.forget, file.path)
             return None
+        if await self._is_home(file):
+            await to_thread.run_sync(self._spool.forget, file.path)
+            return None
         return (
             f"{file.path}: the ledger does not know this image (is it an old copy?); move the file away and run again"
         )
+
+    async def _is_home(self, file: Ready) -> bool:
+        """Whether an image that the ledger knows has the very bytes of a file, so that nothing is lost with it."""
+        known = await self._ledger.do(lambda store: store.files_with(file.sha256))
+        return any([await to_thread.run_sync(self._spool.is_home, file.path, final) for final in known])
 
     async def _adopt(self, attempt: Unsettled, files: Sequence[Ready]) -> None:
         try:

@@ -26,16 +26,19 @@ class Told:
     Attributes:
         found: all findings by kind, and of them `left` those that are not mended.
         listed: the first of them as plain data.
+        mendable: how many `--repair` would do something about.
     """
 
     found: Counter[Kind] = field(default_factory=Counter)
     left: Counter[Kind] = field(default_factory=Counter)
     listed: list[dict[str, object]] = field(default_factory=list)
+    mendable: int = 0
 
     def add(self, finding: Finding) -> None:
         """Count one more."""
         self.found[finding.kind] += 1
         self.left[finding.kind] += not finding.is_mended
+        self.mendable += finding.can_mend
         if len(self.listed) < MOST_LISTED:
             one = {"kind": str(finding.kind), "place": finding.place, "message": str(finding)}
             self.listed.append({**one, "mended": finding.is_mended})
@@ -76,7 +79,8 @@ def command(
             told.add(finding)
             if not as_json:
                 options.tell(str(finding))
-    options.tell(json.dumps(_data(looking, told), ensure_ascii=False) if as_json else _summary(looking, told))
+    data = json.dumps(_data(looking, told), ensure_ascii=False) if as_json else None
+    options.tell(data or _summary(looking, told, repair=repair))
     return told.exit_code
 
 
@@ -108,13 +112,16 @@ def _data(looking: Looking, told: Told) -> dict[str, object]:
     }
 
 
-def _summary(looking: Looking, told: Told) -> str:
+def _summary(looking: Looking, told: Told, *, repair: bool) -> str:
     folder, checked = looking.job.path, looking.checked
     begin = f"{checked} image{'' if checked == 1 else 's'} checked in {folder}"
     found, left = told.found.total(), told.left.total()
     if not found:
         return f"{begin}: all is right"
-    if found > left:
-        return f"{begin}: {found - left} of {found} findings mended"
     findings = "1 finding" if found == 1 else f"{found} findings"
-    return f"{begin}: {findings}; `{looking.job.repair}` mends what can be mended"
+    if repair:
+        others = "; what to do about the others stands beside them" if left else ""
+        return f"{begin}: {found - left} of {findings} mended{others}"
+    if told.mendable:
+        return f"{begin}: {findings}; `{looking.job.repair}` mends what can be mended"
+    return f"{begin}: {findings}; what to do stands beside {'it' if found == 1 else 'each'}"

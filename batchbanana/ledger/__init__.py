@@ -22,7 +22,7 @@ from batchbanana.ledger.looking_back import complaints, deed, unclear
 from batchbanana.ledger.mending import image_of, images, index_files, is_owned, own, put_back, restore
 from batchbanana.ledger.metadata import Metadata
 from batchbanana.ledger.older import Line, is_news, news
-from batchbanana.ledger.schema import BESIDE
+from batchbanana.ledger.schema import BESIDE, refuse_odd_ledger
 from batchbanana.ledger.starts import images_since, starts_since
 from batchbanana.ledger.store import Store, is_disk_fault
 from batchbanana.ledger.values import (
@@ -85,6 +85,7 @@ __all__ = [
     "news",
     "own",
     "put_back",
+    "refuse_odd_ledger",
     "restore",
     "starts_since",
     "unclear",

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from batchbanana.errors import DiskError, LedgerError
-from batchbanana.ledger.schema import prepare, refuse_odd_ledger
+from batchbanana.ledger.schema import identify, lacking, refuse_odd_ledger
 from batchbanana.ledger.store import is_disk_fault
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -22,15 +22,17 @@ def flaw(path: Path) -> str | None:
     refuse_odd_ledger(path)
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            prepare(db, path, read_only=True)
+            identify(db, path)
             told = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({MOST_TOLD})")]
+            if told == ["ok"]:
+                return lacking(db)
     except sqlite3.Error as error:
         if is_damage(error):
             return str(error)
         if is_disk_fault(error):
             raise DiskError(f"The ledger {path} cannot be read ({error}); look at the disk") from error
         raise LedgerError(f"The ledger {path} cannot be opened ({error}); look at its rights") from error
-    return None if told == ["ok"] else " ".join("; ".join(told).split())
+    return " ".join("; ".join(told).split())
 
 
 def is_damage(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """The tables of the ledger's file, and how the file is opened."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -48,20 +49,15 @@ def refuse_odd_ledger(path: Path) -> None:
 
 
 def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
-    """Check that a file is a ledger of ours, and set it up to be written.
+    """Check that a file is a ledger of ours and has all its tables, and set it up to be written.
 
     Raises:
-        LedgerError: it is another program's, or a newer one's.
+        LedgerError: it is another program's, a newer one's, or has lost a table.
         sqlite3.Error: it cannot be read or written.
     """
-    db.execute("PRAGMA busy_timeout = 10000")  # milliseconds; readers of `status` hold locks for far less
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and application != APPLICATION_ID:
-        raise LedgerError(f"{path} is not a batchbanana ledger; move it away")
-    if version > VERSION:
-        raise LedgerError(f"{path} was written by a newer batchbanana (ledger version {version}); upgrade the program")
+    tables = identify(db, path)
+    if tables and (lack := lacking(db)) is not None:
+        raise LedgerError(f"{path} is damaged ({lack}); put it back from a copy, or let `verify --repair` rebuild it")
     if read_only:
         return
     db.execute("PRAGMA journal_mode = WAL")
@@ -72,3 +68,42 @@ def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
     db.execute(OTHERS)
+
+
+def identify(db: sqlite3.Connection, path: Path) -> int:
+    """Check that a file is a ledger of ours, or as good as new; gives how many tables and indices it has.
+
+    Raises:
+        LedgerError: it is another program's, or a newer one's.
+        sqlite3.Error: it cannot be read.
+    """
+    db.execute("PRAGMA busy_timeout = 10000")  # milliseconds; readers of `status` hold locks for far less
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    tables = int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if tables and application != APPLICATION_ID:
+        raise LedgerError(f"{path} is not a batchbanana ledger; move it away")
+    if version > VERSION:
+        raise LedgerError(f"{path} was written by a newer batchbanana (ledger version {version}); upgrade the program")
+    return tables
+
+
+def lacking(db: sqlite3.Connection) -> str | None:
+    """Say which table or column a ledger has lost; None when all are there.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as whole:
+        whole.executescript(SCHEMA)
+        for (table,) in whole.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE TABLE%'").fetchall():
+            there = _columns(db, table)
+            if not there:
+                return f"it has no table {table}"
+            if lost := _columns(whole, table) - there:
+                return f"its table {table} has no {min(lost)}"
+    return None
+
+
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    return {str(row[0]) for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}

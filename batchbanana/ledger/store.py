@@ -307,6 +307,10 @@ class Store:
         ).fetchone()
         return "" if row is None else str(row[0])
 
+    def files_with(self, sha256: str) -> list[str]:
+        """List the images with a hash, relative to the job directory; reads the whole table."""
+        return [str(row[0]) for row in self._db.execute("SELECT file FROM outcomes WHERE sha256 = ?", (sha256,))]
+
     def count_outcomes(self) -> dict[Outcome, int]:
         """Count the ledger's outcomes, whether or not their tasks are still in the manifest."""
         rows = self._db.execute(

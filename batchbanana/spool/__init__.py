@@ -26,7 +26,7 @@ from batchbanana.spool.files import FULL, FencedFiles, Files, standing, with_pat
 from batchbanana.task import Billed
 from batchbanana.together import tried
 
-__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool", "standing"]
+__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool", "read_note", "standing"]
 
 LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
@@ -303,6 +303,10 @@ class Spool:
         """Drop a ready file or a note that the ledger needs no more."""
         self._files.unlink(path)
 
+    def is_home(self, ready: Path, final: str) -> bool:
+        """Whether the very bytes of a ready file are under a final name, too."""
+        return _same_bytes(ready, self._job / final)
+
     def set_aside(self, final: str) -> None:
         """Move an image that a better one has replaced out of `images/`; it was paid for, so it is kept."""
         self._refuse_links(Path(final))
@@ -380,10 +384,15 @@ class Spool:
             DiskError: one is not as it was written.
         """
         named = [(path, LINK.fullmatch(path.name)) for path in sorted(self.folder.iterdir())]
-        return [_read_note(path, int(name["attempt"])) for path, name in named if name]
+        return [read_note(path, int(name["attempt"])) for path, name in named if name]
 
 
-def _read_note(path: Path, attempt: int) -> Linked:
+def read_note(path: Path, attempt: int) -> Linked:
+    """Read what `Spool.note` wrote.
+
+    Raises:
+        DiskError: it is not as it was written, or no file.
+    """
     try:
         with open_plain(path) as handle:
             data = json.load(handle)
@@ -396,7 +405,8 @@ def _read_note(path: Path, attempt: int) -> Linked:
             cost=data.get("cost"),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise DiskError(f"{path} cannot be read as it was written; restore it, or remove it and run again") from error
+        remedy = "put it back from a copy, or let `verify --repair` set it aside"
+        raise DiskError(f"{path} cannot be read as it was written; {remedy}") from error
 
 
 def _same_bytes(one: Path, other: Path) -> bool:

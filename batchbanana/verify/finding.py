@@ -40,6 +40,7 @@ class Finding:
         place: the file or the task.
         fault: half a sentence that says what is wrong with it.
         remedy: what to do; of what is mended, what was done.
+        can_mend: whether `--repair` would do something about it.
         is_mended: by `--repair`.
     """
 
@@ -47,6 +48,7 @@ class Finding:
     place: str
     fault: str
     remedy: str
+    can_mend: bool = False
     is_mended: bool = False
 
     def __str__(self) -> str:
@@ -76,7 +78,7 @@ def judge(image: Image, seen: Seen) -> Finding | None:
     """Compare an image of the ledger with its file; None when they agree."""
     if (fault := _damage(image, seen)) is not None:
         remedy = f"put it back from a copy, {MEND} (the file is kept aside)"
-        return Finding(kind=Kind.DAMAGED, place=image.file, fault=fault, remedy=remedy)
+        return Finding(kind=Kind.DAMAGED, place=image.file, fault=fault, remedy=remedy, can_mend=True)
     said = image.record
     told = (said.get("file_name"), said.get("bytes"), said.get("sha256"))
     if told != (image.file, image.size, image.sha256):
@@ -94,7 +96,7 @@ def judge(image: Image, seen: Seen) -> Finding | None:
 def missing(image: Image) -> Finding:
     """Say that an image's file is gone."""
     remedy = f"put it back from a copy, {MEND}"
-    return Finding(kind=Kind.MISSING, place=image.file, fault="is missing", remedy=remedy)
+    return Finding(kind=Kind.MISSING, place=image.file, fault="is missing", remedy=remedy, can_mend=True)
 
 
 def outside(image: Image) -> Finding:

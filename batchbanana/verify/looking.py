@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from batchbanana.errors import DiskError
 from batchbanana.job import JobDirectory
 from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files, is_owned, own
 from batchbanana.names import is_confined
-from batchbanana.plain import OddFileError, open_plain
-from batchbanana.spool import LINK, READY, WHOLE
+from batchbanana.plain import OddFileError, oddity, open_plain
+from batchbanana.spool import LINK, READY, WHOLE, read_note
 from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, unreadable
 from batchbanana.verify.seeing import see
 from batchbanana.verify.taking import untold
@@ -58,13 +59,14 @@ class Looking:
         remedy = f"put it back from a copy, {rebuild}"
         place = str(self.job.ledger)
         if self.job.has_lost_ledger():
-            return Finding(kind=Kind.LEDGER, place=place, fault="is lost, but images are there", remedy=remedy)
+            lost = "is lost, but images are there"
+            return Finding(kind=Kind.LEDGER, place=place, fault=lost, remedy=remedy, can_mend=told)
         if not self.job.ledger.exists():
             return None
         wrong = flaw(self.job.ledger)
         if wrong is None:
             return None
-        return Finding(kind=Kind.LEDGER, place=place, fault=f"is damaged ({wrong})", remedy=remedy)
+        return Finding(kind=Kind.LEDGER, place=place, fault=f"is damaged ({wrong})", remedy=remedy, can_mend=told)
 
     def bad_images(self, store: Store) -> Iterator[tuple[Image, Finding]]:
         """Hash and walk through the file of every image of the ledger."""
@@ -93,7 +95,7 @@ class Looking:
         fault = _difference(path, store)
         if fault is not None:
             remedy = "let the next run or `verify --repair` write it anew from the ledger"
-            yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy)
+            yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy, can_mend=True)
 
     def strays(self, store: Store) -> Iterator[Finding]:
         """Find the files below `images/` that are no task's, and of them those that are paid for all the same."""
@@ -115,10 +117,9 @@ class Looking:
             yield Finding(kind=Kind.OPEN, place=place, fault="has no end in the ledger", remedy=remedy)
 
     def leftovers(self) -> Iterator[Finding]:
-        """Find what a run that died has left in the spool."""
-        for path in _files(self.job.own / "spool"):
-            fault, remedy = _leftover(path.name)
-            yield Finding(kind=Kind.SPOOL, place=str(path), fault=fault, remedy=remedy)
+        """Find what a run that died has left in the spool, and what no run has left there."""
+        folder = self.job.own / "spool"
+        yield from map(_leftover, sorted(folder.iterdir()) if folder.is_dir() else ())
 
 
 def _difference(path: Path, store: Store) -> str | None:
@@ -152,7 +153,31 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _leftover(name: str) -> tuple[str, str]:
+def _leftover(path: Path) -> Finding:
+    fault, remedy = _told_of(path)
+    if (odd := oddity(path)) is not None:
+        fault, remedy = f"is {odd}, not a file", "move it away"
+    elif _is_junk(path):
+        fault = "is no note that can be read of where an image can be fetched"
+        remedy = "put it back from a copy, or let `verify --repair` set it aside, so that its image counts as lost"
+        return Finding(kind=Kind.SPOOL, place=str(path), fault=fault, remedy=remedy, can_mend=True)
+    return Finding(kind=Kind.SPOOL, place=str(path), fault=fault, remedy=remedy)
+
+
+def _is_junk(path: Path) -> bool:
+    name = LINK.fullmatch(path.name)
+    try:
+        if name is not None:
+            read_note(path, int(name["attempt"]))
+    except DiskError:
+        return True
+    except FileNotFoundError:  # a run has begun and needed it no more
+        return False
+    return False
+
+
+def _told_of(path: Path) -> tuple[str, str]:
+    name = path.name
     if READY.fullmatch(name):
         return "is an image that is paid for and not in its place yet", "run again to bring it home"
     if WHOLE.fullmatch(name):

@@ -33,7 +33,7 @@ def mend(looking: Looking) -> Iterator[Finding]:
     if job.ledger.exists():
         with contextlib.closing(job.open_store(Caps())) as store:
             yield from _mend(looking, store, spool)
-    yield from looking.leftovers()
+    yield from _tidy(looking, spool)
 
 
 def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
@@ -67,6 +67,17 @@ def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
         Metadata(path, store).renew()
     yield from looking.strays(store)
     yield from looking.unfinished(store)
+
+
+def _tidy(looking: Looking, spool: Spool) -> Iterator[Finding]:
+    """Take out of the spool what would end every run."""
+    for finding in list(looking.leftovers()):
+        if not finding.can_mend:
+            yield finding
+            continue
+        path = Path(finding.place)
+        spool.keep_aside(path, f"spool/{path.name}")
+        yield finding.mended(f"it is kept under {SUPERSEDED}/spool, and the next run counts its attempt as it must")
 
 
 def _keep_aside(job: JobDirectory, spool: Spool, file: str) -> None:

@@ -73,4 +73,5 @@ def _is_whole(job: JobDirectory, told: Restored) -> bool:
 
 def _finding(file: str) -> Finding:
     remedy = "put the newest ledger back, or let `verify --repair` take it over"
-    return Finding(kind=Kind.UNKNOWN, place=file, fault="is paid for, but the ledger does not know it", remedy=remedy)
+    fault = "is paid for, but the ledger does not know it"
+    return Finding(kind=Kind.UNKNOWN, place=file, fault=fault, remedy=remedy, can_mend=True)

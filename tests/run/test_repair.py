@@ -18,6 +18,8 @@ from batchbanana.verify import Looking, mend
 from tests.support.damage import (
     SUPERSEDED,
     change,
+    column_dropped,
+    foreign,
     images,
     ledger_gone,
     ledger_no_database,
@@ -31,6 +33,7 @@ from tests.support.damage import (
     not_synced,
     noted,
     spoil,
+    table_dropped,
     verify,
 )
 from tests.support.program import Job, command, environment, manifest, until
@@ -99,7 +102,7 @@ def test_a_wrong_metadata_file_is_written_anew_and_the_old_one_kept(job: Job, ha
     assert verify(job).code == 0
 
 
-@pytest.mark.parametrize("harm", [ledger_gone, ledger_spoiled, ledger_no_database])
+@pytest.mark.parametrize("harm", [ledger_gone, ledger_spoiled, ledger_no_database, table_dropped, column_dropped])
 def test_a_lost_or_damaged_ledger_is_rebuilt_so_that_a_run_sends_nothing(
     job: Job, sandbox: Handle, harm: Callable[[Job], None]
 ) -> None:
@@ -289,3 +292,28 @@ def test_a_repair_that_is_killed_hard_is_ended_by_another(tmp_path: Path) -> Non
         again = job.run()
         assert (again.code, again.json["attempts"]) == (0, 60)
         job.check()
+
+
+def test_the_last_line_tells_what_was_mended_and_never_names_the_repair_again(job: Job) -> None:
+    foreign(job)
+    ended = verify(job, "--repair")
+    assert ended.code == 13
+    assert ended.out.splitlines()[-1].endswith("0 of 1 finding mended; what to do about the others stands beside them")
+    images(job)[0].unlink()
+    ended = verify(job, "--repair")
+    assert ended.out.splitlines()[-1].endswith("1 of 2 findings mended; what to do about the others stands beside them")
+
+
+def test_a_note_that_nobody_can_read_is_set_aside_and_blocks_no_run(tmp_path: Path) -> None:
+    with in_thread({"latency": 30.0}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        job.kill(lambda: job.attempts() == 1)
+        note = job.output / ".batchbanana/spool/1.0.link"
+        note.write_bytes(b"\xffjunk")
+        refused = job.run()
+        assert (refused.code, "let `verify --repair` set it aside" in refused.err) == (13, True)
+        ended = verify(job, "--repair", "--json")
+        assert (ended.json["found"]["spool"], ended.json["left"]["spool"], note.exists()) == (2, 1, False)
+        assert (job.output / SUPERSEDED / "spool/1.0.link").read_bytes() == b"\xffjunk"
+        assert job.run("--limit", "0").json["possibly_billed"] == 1
+        assert verify(job).code == 0

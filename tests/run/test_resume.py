@@ -189,3 +189,17 @@ def test_a_paid_image_that_an_old_copy_of_the_ledger_does_not_know_is_never_thro
         assert ended.code == 13
         assert "does not know this image" in ended.err
         assert stray.read_bytes() == b"paid"
+
+
+def test_a_copy_in_the_spool_of_an_image_that_is_in_its_place_is_dropped(tmp_path: Path) -> None:
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(2))
+        job.run()
+        [record, _] = job.records
+        copy = job.output / ".batchbanana/spool" / f"77.0.{record['sha256']}.ready"
+        copy.write_bytes((job.output / record["file_name"]).read_bytes())
+        (job.output / record["file_name"]).write_bytes(b"spoiled")
+        assert (job.run().code, copy.exists()) == (13, True)
+        (job.output / record["file_name"]).write_bytes(copy.read_bytes())
+        assert (job.run().code, sandbox.bill()["requests"]) == (0, 2)
+        job.check()

@@ -8,6 +8,7 @@ import pytest
 from batchbanana.sandbox.running import in_thread
 from tests.support.damage import (
     change,
+    column_dropped,
     contents,
     cut,
     foreign,
@@ -25,8 +26,10 @@ from tests.support.damage import (
     not_home,
     not_synced,
     noted,
+    noted_unreadably,
     spoiled,
     squatter,
+    table_dropped,
     verify,
     wrong_hash_told,
     wrong_size_told,
@@ -59,12 +62,15 @@ def test_a_finished_job_is_all_right_by_its_folder_and_by_its_manifest(job: Job)
         (not_home, 13, "spool", "is paid for and not in its place yet; run again to bring it home"),
         (not_synced, 13, "spool", "is paid for and that was not synced yet; run again to bring it home"),
         (noted, 13, "spool", "can be fetched; run again soon to fetch it"),
+        (noted_unreadably, 13, "spool", "is no note that can be read of where an image can be fetched; put it back"),
         (squatter, 13, "spool", "is nothing that a run has left; move it away"),
         (in_flight, 14, "open", "has no end in the ledger; run again"),
         (wrong_size_told, 14, "record", "but its record in the ledger says image/"),
         (wrong_hash_told, 14, "record", "is not what its record in the ledger is about"),
         (ledger_gone, 14, "ledger", "is lost, but images are there; put it back from a copy, or let `verify --repair`"),
         (ledger_spoiled, 14, "ledger", "is damaged ("),
+        (table_dropped, 14, "ledger", "is damaged (it has no table outcomes); put it back from a copy, or let"),
+        (column_dropped, 14, "ledger", "is damaged (its table outcomes has no size)"),
         (ledger_no_database, 14, "ledger", "is damaged (file is not a database)"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -84,7 +90,9 @@ def test_what_is_wrong_is_told_with_the_remedy_and_nothing_is_changed(
     told = verify(job)
     assert told.code == code
     assert says in told.out
-    assert f"`batchbanana verify {job.output} --repair` mends what can be mended" in told.out
+    can_mend = kind in {"missing", "damaged", "metadata", "ledger", "record"} or harm is noted_unreadably
+    assert (f"`batchbanana verify {job.output} --repair` mends what can be mended" in told.out) == can_mend
+    assert ("what to do stands beside it" in told.out) == (not can_mend)
 
 
 def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(job: Job) -> None:
@@ -145,3 +153,9 @@ def test_what_a_killed_run_leaves_is_found_and_gone_after_the_next(tmp_path: Pat
         assert {"missing", "damaged"}.isdisjoint(finding["kind"] for finding in ended.json["findings"])
         assert job.run().code == 0
         assert verify(job).code == 0
+
+
+def test_what_no_run_leaves_in_the_spool_is_told_even_if_it_is_an_empty_folder(job: Job) -> None:
+    (job.output / ".batchbanana/spool/kept").mkdir()
+    ended = verify(job)
+    assert (ended.code, "spool/kept is a folder, not a file; move it away" in ended.out) == (13, True)

@@ -1,6 +1,7 @@
 """Ways to harm a finished job, and what `verify` is asked of it."""
 
 import contextlib
+import json
 import sqlite3
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def not_synced(job: Job) -> None:
 
 
 def noted(job: Job) -> None:
+    note = {"url": "http://127.0.0.1:9/a.png", "model_version": None, "billed": "yes"}
+    (job.output / ".batchbanana/spool/9.0.link").write_text(json.dumps(note))
+
+
+def noted_unreadably(job: Job) -> None:
     (job.output / ".batchbanana/spool/9.0.link").write_text("{}")
 
 
@@ -125,6 +131,14 @@ def ledger_spoiled(job: Job) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = bytes(len(data) - 4096)
     path.write_bytes(data)
+
+
+def table_dropped(job: Job) -> None:
+    change(job, "DROP TABLE outcomes")
+
+
+def column_dropped(job: Job) -> None:
+    change(job, "ALTER TABLE outcomes DROP COLUMN size")
 
 
 def ledger_no_database(job: Job) -> None:
