@@ -41,6 +41,7 @@ class Recovered:
         problems: sentences about files that need a person.
         held: keys of tasks whose image waits in the spool, or where it was made; they must not be bought again.
         waiting: sentences about images that may be fetched by a later run.
+        newest: the highest attempt that an image in the spool was of; 0 when there was none.
     """
 
     adopted: int
@@ -48,6 +49,7 @@ class Recovered:
     problems: tuple[str, ...]
     held: frozenset[str]
     waiting: tuple[str, ...] = ()
+    newest: int = 0
 
 
 async def recover(
@@ -81,6 +83,7 @@ class _Recovery:
         self._waiting: list[str] = []
         self._held: set[str] = set()
         self._fault: Exception | None = None
+        self._newest = 0
 
     async def run(self) -> Recovered:
         """Take the steps, in the order in which a crash between them does no harm."""
@@ -99,6 +102,7 @@ class _Recovery:
             problems=tuple(self._problems),
             held=frozenset(self._held),
             waiting=tuple(self._waiting),
+            newest=self._newest,
         )
 
     async def _adopt_ready(self) -> None:
@@ -106,6 +110,7 @@ class _Recovery:
         ready: defaultdict[int, list[Ready]] = defaultdict(list)
         for file in await to_thread.run_sync(self._spool.recover):
             ready[file.attempt].append(file)
+        self._newest = max(ready, default=0)
         for number, files in ready.items():
             self._beginning.step()
             if self._beginning.stopped is not None:

@@ -220,7 +220,8 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         ledger=ledger,
         shelf=shelf,
         watcher=console,
-        next_attempt=await ledger.do(lambda store: store.next_attempt()),
+        # An older copy of the ledger would give a number again that an image in the spool bears.
+        next_attempt=max(found.newest + 1, await ledger.do(lambda store: store.next_attempt())),
         models=len({model for job in order.matrix.jobs for model in job.models}),
         is_same_model=order.matrix.registry.are_same,
         waits_for_quota=order.waits_for_quota,

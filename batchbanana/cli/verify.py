@@ -63,7 +63,8 @@ def command(
 
     Ends with 0 when all is right, with 14 when the ledger itself is lost, damaged or wrong or has attempts without an
     end, and with 13 when files are not as it says. --repair puts tasks whose image is missing or damaged back, to be
-    made again by the next run, writes a wrong metadata.jsonl anew, and rebuilds a lost ledger from it.
+    made again by the next run, writes a wrong metadata.jsonl anew, rebuilds a lost ledger from it, and takes over what
+    an older copy of the ledger does not know.
     """
     named = Named(command="verify", target=target, output=output, max_tasks=max_tasks, models=models)
     folder = target if target.is_dir() else find(named).folder

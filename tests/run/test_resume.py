@@ -203,3 +203,14 @@ def test_a_copy_in_the_spool_of_an_image_that_is_in_its_place_is_dropped(tmp_pat
         (job.output / record["file_name"]).write_bytes(copy.read_bytes())
         assert (job.run().code, sandbox.bill()["requests"]) == (0, 2)
         job.check()
+
+
+def test_the_number_of_an_image_in_the_spool_is_given_to_no_other_attempt(tmp_path: Path) -> None:
+    """Else a run that is killed could leave two images of one attempt, and the next would take the wrong one."""
+    with in_thread() as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(1))
+        job.run("--limit", "0")
+        unknown = job.output / ".batchbanana/spool" / f"1.0.{'ab' * 32}.ready"
+        unknown.write_bytes(b"paid")
+        assert job.run().code == 13
+        assert (job.rows("SELECT id FROM attempts"), unknown.read_bytes()) == ([(2,)], b"paid")
