@@ -47,8 +47,9 @@ class Looking:
                 return
             yield from (finding for _, finding in self.bad_images(store))
             if not self.is_at_work:
-                yield from self.metadata(store)
-                yield from self.strays(store)
+                differing = list(self.metadata(store))
+                yield from differing
+                yield from self.strays(store, has_news=bool(differing))
                 yield from self.unfinished(store)
                 yield from self.leftovers()
 
@@ -97,10 +98,15 @@ class Looking:
             remedy = "let the next run or `verify --repair` write it anew from the ledger"
             yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy, can_mend=True)
 
-    def strays(self, store: Store) -> Iterator[Finding]:
-        """Find the files below `images/` that are no task's, and of them those that are paid for all the same."""
+    def strays(self, store: Store, *, has_news: bool = False) -> Iterator[Finding]:
+        """Find the files below `images/` that are no task's, and of them those that are paid for all the same.
+
+        Args:
+            store: the ledger.
+            has_news: whether `metadata.jsonl` may tell of such.
+        """
         index_files(store)
-        for told, finding in untold(self.job, store):
+        for told, finding in untold(self.job, store) if has_news else ():
             own(store, str(told.ending.file))
             yield finding
         for path in _files(self.job.path / "images"):

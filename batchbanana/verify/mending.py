@@ -38,7 +38,8 @@ def mend(looking: Looking) -> Iterator[Finding]:
 
 def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
     path = looking.job.path / "metadata.jsonl"
-    yield from take_over(looking.job, store)  # before the lines that tell of them go
+    if any(looking.metadata(store)):
+        yield from take_over(looking.job, store)  # before the lines that tell of them go
     for finding in looking.metadata(store):
         if path.exists():
             spool.keep_aside(path, path.name)
