@@ -147,8 +147,8 @@ def standing(job: Path, name: str) -> list[str]:
     Returns:
         The files, relative to the job directory.
     """
-    files = (f"images/{name}{ending}" for ending in ENDINGS)
-    return [file for file in files if os.path.lexists(job / file)]
+    root = f"{job}/images/{name}"  # no Path for each: this comes before every image
+    return [f"images/{name}{ending}" for ending in ENDINGS if os.path.lexists(root + ending)]
 
 
 def with_patience(opened: Callable[[], Opened]) -> Opened:
