@@ -14,7 +14,7 @@ from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
 from batchbanana.estimate import check_prices, too_few_workers, unpriced
 from batchbanana.job import NETWORK, JobDirectory, file_system
-from batchbanana.ledger import Money, Store
+from batchbanana.ledger import Money, Store, explained
 from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
@@ -118,7 +118,8 @@ def check_ledger(job: JobDirectory, *, is_rehearsal: bool | None) -> Check:
         store = job.read_store()
         if store is None:
             return ok("ledger", f"none yet; a run makes {job.ledger}")
-        with closing(store):
+        with closing(store), explained():
+            job.refuse_older(store)
             return _describe(job, store, is_rehearsal=is_rehearsal)
     except BatchError as error:
         return bad("ledger", str(error), error.exit_code)

@@ -237,13 +237,18 @@ def damage(job: Job, how: str) -> None:
     elif how == "garbage":
         ledger.write_bytes(b"this is no database" * 100)
     else:
-        with closing(sqlite3.connect(ledger)) as db:
-            db.execute("PRAGMA user_version = 99")
+        with closing(sqlite3.connect(ledger)) as db, db:
+            db.execute("PRAGMA user_version = 99" if how == "newer" else "DELETE FROM outcomes WHERE seq > 1")
 
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("gone", "images but no ledger"), ("garbage", "cannot be opened"), ("newer", "newer batchbanana")],
+    [
+        ("gone", "images but no ledger"),
+        ("older", "an older copy"),
+        ("garbage", "cannot be opened"),
+        ("newer", "newer batchbanana"),
+    ],
 )
 def test_a_ledger_that_a_run_could_not_use_is_bad(tmp_path: Path, how: str, words: str) -> None:
     with in_thread() as sandbox:
