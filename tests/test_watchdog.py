@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from batchbanana import feed, policy, watchdog
+from batchbanana import plan, policy, watchdog
 from batchbanana.beginning import Beginning
 from batchbanana.engines.links import ROOM
 from batchbanana.engines.local import EXTRAS_TIMEOUT
@@ -217,7 +217,8 @@ def test_a_single_retry_an_hour_away_is_waited_for(tmp_path: Path, monkeypatch: 
 def test_a_long_way_through_tasks_that_are_finished_is_no_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "BLOCK", 2)
+    for name in ("BLOCK", "LARGEST_BLOCK"):
+        monkeypatch.setattr(plan, name, 2)
     job = stage(tmp_path, lambda *_: Reply(), [task(number) for number in range(1, 21)], is_patient=False)
     assert ended(job)[0].counts["done"] == 20
     job.reading = lambda: MARGIN / 4
