@@ -29,7 +29,7 @@ from batchbanana.engines.links import Fetcher
 from batchbanana.errors import BatchError, Exit
 from batchbanana.feed import Feed, Selection, Work
 from batchbanana.images import Inspector
-from batchbanana.ledger import Caps, Fence, Known, Ledger, Money, Store, explained
+from batchbanana.ledger import Caps, Fence, Ledger, Money, Store, explained
 from batchbanana.manifest import LimitSettings
 from batchbanana.plan import Plan
 from batchbanana.policy import Stop
@@ -151,11 +151,9 @@ class InlineLedger(Ledger):
             self._metadata._handle.close()
         self._store.close()
 
-    async def lookup(self, keys: list[str]) -> dict[str, Known]:
-        await anyio.sleep(self._reading())
-        return await super().lookup(keys)
-
     async def do(self, operation: Callable[[Store], Result]) -> Result:
+        if seconds := self._reading():
+            await anyio.sleep(seconds)
         self._power.check()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._commit([(operation, future)])
@@ -390,7 +388,7 @@ class Stage:
             False
         )  # whether an attempt never comes back: a fault of ours
         self.has_swallowed = False
-        self.reading: Callable[[], float] = lambda: 0.0  # seconds that the ledger takes to look up a block of tasks
+        self.reading: Callable[[], float] = lambda: 0.0  # seconds that the ledger takes for each thing
         self.is_watched = is_patient  # nobody else waits for longer than the watchdog allows without a word
         self.is_patient = is_patient
         self.clock_is_off = 0.0  # seconds by which the time of day has been set
