@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from batchbanana.errors import DiskError, JobHeldError, LedgerError
 from batchbanana.ledger import Caps, Store, news, refuse_odd_ledger
+from batchbanana.ledger.fence import identity
 from batchbanana.plain import open_plain, refuse_odd
 
 LOCK_PATIENCE = 1.0  # seconds; `status` may look at the lock for an instant
@@ -52,6 +53,7 @@ class JobDirectory:
         self.own = path / ".batchbanana"
         self.ledger = self.own / "ledger.db"
         self.lock = self.own / "lock"
+        self.holding: tuple[int, int] | None = None  # the identity of the lock that is held
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -68,6 +70,7 @@ class JobDirectory:
             self._refuse_network()
             lock = FileLock(self.lock)
             lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.05)
+            self.holding = identity(self.lock)
         except Timeout:
             raise JobHeldError(f"Another run works in {self.path}; wait for it or stop it, then run again") from None
         except OSError as error:
@@ -76,6 +79,15 @@ class JobDirectory:
             yield
         finally:
             lock.release()
+
+    def check_lock(self) -> None:
+        """Come right before a run begins in the ledger, which may be long after the lock was taken.
+
+        Raises:
+            JobHeldError: the lock that is held is no longer the one that others see.
+        """
+        if identity(self.lock) != self.holding:
+            raise JobHeldError(f"The lock of {self.path} was removed; look whether another run works there, run again")
 
     def is_held(self) -> bool:
         """Whether a run is at work here.

@@ -159,7 +159,7 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
     await to_thread.run_sync(Spool(order.output).open)
     run = await to_thread.run_sync(_begin, store, order, job)
     with explained():
-        ledger, fence = Ledger(order.output, store), Fence(job.ledger, job.lock, run)
+        ledger, fence = Ledger(order.output, store), Fence(job.ledger, job.lock, job.holding, run)
     async with ledger:
         yield ledger, fence
 
@@ -171,6 +171,7 @@ def _begin(store: Store, order: Order, job: JobDirectory) -> int:
         job.refuse_older(store)
         _keep_apart(store, order)
         note_begin(store, order.matrix)
+        job.check_lock()
         return store.start_run((digest, str(manifest.path.absolute()), manifest.text))
 
 

@@ -19,12 +19,13 @@ Result = TypeVar("Result")
 class _Place(Generic[Item, Result]):
     """One item in the queue, until its result is there."""
 
-    __slots__ = ("called", "item", "result")
+    __slots__ = ("called", "item", "result", "turn")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.called = anyio.Event()
-        self.result: tuple[Result | Exception] | None = None  # None, too, when it is called to take a turn
+        self.result: tuple[Result | Exception] | None = None
+        self.turn: list[_Place[Item, Result]] = []  # whose turn it is to take, when it is called without a result
 
 
 class Together(Generic[Item, Result]):
@@ -54,20 +55,33 @@ class Together(Generic[Item, Result]):
         with anyio.CancelScope(shield=True):
             if self._busy < self._lanes:
                 self._busy += 1
-            else:
-                await place.called.wait()
+                self._hand_on()
+            await place.called.wait()
             if place.result is None:
-                await self._take_turn()
-        assert place.result is not None  # noqa: S101 -- whoever takes a turn is the first in the queue
+                await self._take(place.turn)
+        assert place.result is not None  # noqa: S101 -- whoever takes a turn has a place in it
         [result] = place.result
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def _take_turn(self) -> None:
-        """Do what waits, as much of it as is this lane's share, and call the next one to the lane."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or waits."""
+        return not self._busy and not self._waiting
+
+    def _hand_on(self) -> None:
+        """Call the first of those who wait to a lane that is free, with its share of them; or let the lane be free."""
+        if not self._waiting:
+            self._busy -= 1
+            return
         share = min(MOST, -(-len(self._waiting) // self._lanes))
         turn = [self._waiting.popleft() for _ in range(share)]
+        turn[0].turn = turn
+        turn[0].called.set()
+
+    async def _take(self, turn: "list[_Place[Item, Result]]") -> None:
+        """Do what is of this turn, and hand the lane on."""
         results: Sequence[Result | Exception]
         try:
             results = await to_thread.run_sync(self._act, [place.item for place in turn], limiter=self._limiter)
@@ -76,10 +90,7 @@ class Together(Generic[Item, Result]):
         for place, result in zip(turn, results, strict=True):
             place.result = (result,)
             place.called.set()
-        if self._waiting:
-            self._waiting[0].called.set()
-        else:
-            self._busy -= 1
+        self._hand_on()
 
 
 def tried(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:

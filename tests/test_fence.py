@@ -8,6 +8,7 @@ import pytest
 
 from batchbanana.errors import FencedError
 from batchbanana.ledger import Caps, Fence, Ledger, Store
+from batchbanana.ledger.fence import identity
 from batchbanana.ledger.store import STALE
 from batchbanana.spool import FencedFiles, Spool
 
@@ -24,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def held(folder: Path, store: Store) -> Fence:
     """Begin a run that holds the lock."""
     (folder / "lock").touch()
-    return Fence(folder / "ledger.db", folder / "lock", store.start_run(MANIFEST))
+    return Fence(folder / "ledger.db", folder / "lock", identity(folder / "lock"), store.start_run(MANIFEST))
 
 
 def remove_lock(folder: Path) -> None:

@@ -237,6 +237,23 @@ def test_a_whole_file_that_could_not_be_synced_is_written_anew_at_the_next_start
     assert list(spool.folder.iterdir()) == [found.path]
 
 
+class Refusing(Files):
+    """A disk that refuses one name."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        if source.name.endswith(".whole.part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().rename(source, target)
+
+
+def test_a_whole_file_waits_as_it_is_when_its_new_writing_cannot_be_named(tmp_path: Path) -> None:
+    unsynced(tmp_path)
+    with pytest.raises(OSError, match="No space"):
+        opened(tmp_path, Refusing()).recover()
+    [found] = opened(tmp_path).recover()
+    assert (found.size, found.path.read_bytes()) == (7, b"picture")
+
+
 def test_a_file_that_could_not_be_synced_and_has_lost_bytes_since_is_dropped(tmp_path: Path) -> None:
     spool, whole = unsynced(tmp_path)
     whole.write_bytes(b"pict\0\0\0" + bytes(100))

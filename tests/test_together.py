@@ -63,6 +63,8 @@ def test_who_comes_while_all_lanes_are_busy_shares_the_next_turn_and_gets_its_ow
                 await checkpoint()
             disk.go.set()
 
+        assert together.is_idle, "no lane is lost"
+
     anyio.run(main)
     assert results == {item: 2 * item if item >= 0 else f"{item} is bad" for item in range(-count // 2, count)}
     assert sorted(item for turn in disk.turns for item in turn) == sorted(results)
@@ -105,3 +107,24 @@ def test_a_fault_of_the_turn_itself_is_everybody_s() -> None:
 
     anyio.run(main)
     assert results == dict.fromkeys(range(3), "the disk is gone")
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+def test_all_lanes_are_there_after_any_load(lanes: int) -> None:
+    disk = Disk()
+    disk.go.set()
+
+    async def main() -> Together[int, int]:
+        together = Together(disk.act, lanes)
+
+        async def ask_often(first: int) -> None:
+            for item in range(first, first + 50):
+                assert await together.do(item) == 2 * item
+
+        async with anyio.create_task_group() as group:
+            for first in range(0, 40_000, 1000):
+                group.start_soon(ask_often, first)
+        return together
+
+    assert anyio.run(main).is_idle
+    assert sum(map(len, disk.turns)) == 2000

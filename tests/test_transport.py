@@ -163,6 +163,14 @@ def test_nothing_on_this_machine_is_asked_through_a_proxy(host: str, monkeypatch
     assert proxy_for("https", "relay.example") == "http://proxy.example:3128"
 
 
+def test_what_must_not_go_through_the_proxy_may_be_named_with_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "relay.example:8443")
+    assert proxy_for("https", "relay.example", 8443) is None
+    assert proxy_for("https", "relay.example", 443) == "http://proxy.example:3128"
+    assert proxy_for("https", "relay.example") == "http://proxy.example:3128"
+
+
 def unset_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -1,5 +1,6 @@
 """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
+import contextlib
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from batchbanana.transport.secret import SHORTEST_SECRET
 # Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
 EXPECTED_UNKNOWN = 24 << 20
+Keeping = Together[tuple[Part, int], tuple[Path, str]]  # parts with their ranks, to their paths and hashes
 
 
 def fault_of(error: ImageError, secret: Secret) -> str:
@@ -66,11 +68,12 @@ class Inbox:
         """Give back the room that was reserved for an image that did not come."""
         self._parts[-1].trim()
 
-    async def keep(self, index: int, keeping: Together[tuple[Part, int], tuple[Path, str]]) -> StoredImage:
+    async def keep(self, index: int, putting_by: Together[Part, None], keeping: Keeping) -> StoredImage:
         """Make the image that counts durable.
 
         Args:
             index: of the image.
+            putting_by: gives parts names that the next run finds, before they wait for the disk.
             keeping: makes parts with their ranks durable.
 
         Raises:
@@ -78,6 +81,8 @@ class Inbox:
             DiskError: it is in the spool, but the disk may not know; its attempt must stay open to be adopted.
         """
         part = self._parts[index]
+        with contextlib.suppress(OSError):  # `keeping` tries again, and tells
+            await putting_by.do(part)
         try:
             return self._stored(index, await keeping.do((part, 0)))
         except OSError as error:

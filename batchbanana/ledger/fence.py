@@ -29,12 +29,13 @@ class Fence:
     Args:
         ledger: the ledger's path.
         lock: the path of the lock that this run holds.
+        held: the identity of that lock, from the moment it was taken.
         run: whose.
     """
 
-    def __init__(self, ledger: Path, lock: Path, run: int) -> None:
+    def __init__(self, ledger: Path, lock: Path, held: tuple[int, int] | None, run: int) -> None:
         self._ledger, self._opened = ledger, identity(ledger)
-        self._lock, self._held = lock, identity(lock)
+        self._lock, self._held = lock, held
         self._run = run
 
     def check(self) -> None:

@@ -65,6 +65,7 @@ def restore(store: Store, restored: Restored) -> None:
 
     In the caller's transaction.
     """
+    store.forget(PLAN)  # nobody says on which side of the plan this one is
     ending = restored.ending
     row = next(
         store.rows(

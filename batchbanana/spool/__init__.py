@@ -76,23 +76,30 @@ class Part:
     def make_ready(self, rank: int) -> tuple[Path, str]:
         """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
         digest = self.sha256
-        name = f"{self.path.name.split('.')[0]}.{rank}.{digest}"
-        whole = self.path.with_name(f"{name}.{self.size}.whole")
-        ready = self.path.with_name(f"{name}.ready")
+        ready = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{digest}.ready")
         with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
-            self._put_by(whole)
+            self.put_by(rank)
         try:
             self._name(ready)
         except OSError:
             self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
             if not self.is_ready:
                 with contextlib.suppress(OSError):  # what made us come here is told
-                    self._put_by(whole)
+                    self.put_by(rank)
             raise
         return ready, digest
 
-    def _put_by(self, whole: Path) -> None:
-        """Give a file a name by which the next start can tell that it is whole, though not yet durable."""
+    def put_by(self, rank: int) -> None:
+        """Give the file a name by which the next start can tell that it is whole, though not yet durable.
+
+        It waits for no disk, so it is done before anything that may: a run that ends in the meantime loses nothing.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        whole = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{self.sha256}.{self.size}.whole")
+        if self.path == whole:
+            return
         try:
             self._files.rename(self.path, whole)
         except OSError:
@@ -372,7 +379,7 @@ class Spool:
                     part.write(block)
                     left -= len(block)
             if part.sha256 == name["sha256"]:
-                part.keep(int(name["rank"]))
+                part.settle(whole.with_name(f"{name['attempt']}.{name['rank']}.{name['sha256']}.ready"))
         finally:
             part.discard()
         self._files.unlink(whole)

@@ -102,7 +102,7 @@ class Downloads:
         """
         exchange = Exchange(patience, sink, wanted=0)
         try:
-            if (proxy := proxy_for(target.url.scheme, target.host)) is not None:
+            if (proxy := proxy_for(target.url.scheme, target.host, target.url.port)) is not None:
                 return await self._send(exchange, target, target.url, proxy)
             answer = None
             for address in await self._addresses(target, patience):

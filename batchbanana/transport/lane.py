@@ -38,7 +38,8 @@ class Lanes:
         # A proxy for the outside must not see loopback traffic, nor matters then what it is.
         if not is_loopback(endpoint.host):
             check_proxies()
-        self._proxy = proxy_for(urlsplit(endpoint.base).scheme, endpoint.host)
+        parts = urlsplit(endpoint.base)
+        self._proxy = proxy_for(parts.scheme, endpoint.host, parts.port)
 
     def open(self) -> "Lane":
         """Make a lane; it connects when it is first used."""

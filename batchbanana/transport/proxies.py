@@ -9,18 +9,20 @@ from batchbanana.transport.client import connect
 from batchbanana.transport.guard import is_loopback
 
 
-def proxy_for(scheme: str, host: str) -> str | None:
+def proxy_for(scheme: str, host: str, port: int | None = None) -> str | None:
     """Name the environment's proxy for an address; None goes straight, as everything on this machine does.
 
     Args:
         scheme: http or https.
         host: lower case, without brackets.
+        port: where one is named; `NO_PROXY` may name it, too.
     """
     if is_loopback(host):
         return None
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
-    return None if not proxy or proxy_bypass(host) else _with_scheme(proxy)
+    is_bypassed = proxy_bypass(host) or (port is not None and proxy_bypass(f"{host}:{port}"))
+    return None if not proxy or is_bypassed else _with_scheme(proxy)
 
 
 def check_proxies() -> None:

@@ -30,6 +30,7 @@ from batchbanana.errors import BatchError, Exit
 from batchbanana.feed import Feed, Selection, Work
 from batchbanana.images import Inspector
 from batchbanana.ledger import Caps, Fence, Ledger, Money, Store, explained
+from batchbanana.ledger.fence import identity
 from batchbanana.manifest import LimitSettings
 from batchbanana.plan import Plan
 from batchbanana.policy import Stop
@@ -465,7 +466,7 @@ class Stage:
                 [(pages,)] = store._db.execute("PRAGMA page_count")
                 store.execute(f"PRAGMA max_page_count = {pages + events.room.pages}")
             self._lock.touch()
-            fence = Fence(path, self._lock, store.start_run(("0" * 64, "job.yaml", "")))
+            fence = Fence(path, self._lock, identity(self._lock), store.start_run(("0" * 64, "job.yaml", "")))
             spool = Spool(self.folder, self.recorder or MortalFiles(power, fence.check, events.room))
             spool.open()
             async with InlineLedger(self.folder, store, power, self) as ledger:
