@@ -170,7 +170,10 @@ class Runner:
                 await self._handle(work, worker)
         except BatchError as error:
             # The ledger is gone: whatever comes back now is safe in the spool, and the next run adopts it.
-            self.stop(Stop(exit_code=error.exit_code, reason=str(error)))
+            fault = Stop(exit_code=error.exit_code, reason=str(error))
+            self.stop(fault)
+            if self.stopped is not fault:  # it stopped for another reason before; this one is to be told all the same
+                self._warn_once(fault.reason)
         except Exception as error:  # noqa: BLE001 -- a fault of ours must not cost the images that are in flight
             reason = f"An internal error ({_signature(error)}); what is paid is kept; please report it"
             self.stop(Stop(exit_code=Exit.UNEXPECTED, reason=reason))

@@ -6,7 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from batchbanana.errors import FencedError
+from batchbanana.errors import FencedError, JobHeldError
+from batchbanana.job import JobDirectory
 from batchbanana.ledger import Caps, Fence, Ledger, Store
 from batchbanana.ledger.fence import identity
 from batchbanana.ledger.store import STALE
@@ -173,3 +174,24 @@ def test_metadata_that_is_written_anew_does_not_take_the_place_of_another_runs(t
         assert isinstance(ledger.broken, FencedError)
 
     anyio.run(main)
+
+
+def test_a_run_does_not_begin_whose_lock_was_removed_while_it_opened_its_job(tmp_path: Path) -> None:
+    """Its fence would take the lock of whoever came after it for its own."""
+    job = JobDirectory(tmp_path)
+    with job.held():
+        job.check_lock()
+        job.lock.rename(tmp_path / "held elsewhere")
+        with pytest.raises(JobHeldError, match="was removed"):
+            job.check_lock()
+        job.lock.touch()
+        with pytest.raises(JobHeldError, match="was removed"):
+            job.check_lock()
+
+
+def test_a_fence_knows_its_lock_from_when_it_was_taken(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "lock").touch()
+    taken, run = identity(tmp_path / "lock"), store.start_run(MANIFEST)
+    take_over(tmp_path)
+    with pytest.raises(FencedError):
+        Fence(tmp_path / "ledger.db", tmp_path / "lock", taken, run).check()

@@ -11,7 +11,7 @@ from batchbanana.ledger import Caps
 from batchbanana.manifest import LimitSettings
 from batchbanana.task import Attempt, FailureKind, OnMismatch, Task
 from tests.support.build import rung, task
-from tests.support.stage import Reply, Service, Stage
+from tests.support.stage import Reply, Room, Service, Stage
 
 IMAGE = Reply(seconds=3.0)
 NO_MORE_TODAY = Reply(kind=FailureKind.DAY_QUOTA, is_billed=False, seconds=1.0, hint=7200.0)
@@ -200,3 +200,17 @@ def test_silence_at_an_unknown_price_is_bounded_as_well(tmp_path: Path) -> None:
     assert ended.stopped is not None
     assert ended.money.possible_unpriced == 20, "a quarter of a dollar each"
     assert "up to $5.00 of max_possibly_billed $5.00" in ended.stopped.reason
+
+
+def test_a_disk_that_fills_up_after_a_run_has_stopped_for_another_reason_is_told_too(tmp_path: Path) -> None:
+    job = stage(
+        tmp_path, lambda number, _: IMAGE if number else NO_MORE_TODAY, [task(number) for number in range(1, 5)]
+    )
+    ended = job.run(room=Room(names=4, pages=100))  # for four parts, and for no image's final name
+    assert ended is not None
+    assert ended.stopped is not None
+    assert ended.stopped.exit_code is Exit.PAUSED
+    assert any("could not be put in its place" in line for line in ended.log)
+    again = job.run()
+    assert again is not None
+    assert (again.counts["done"], job.service.again) == (4, [])

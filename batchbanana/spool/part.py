@@ -1,0 +1,111 @@
+"""A file of the spool on its way from its first byte to a name that nothing takes away."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+from batchbanana.spool.files import Files
+
+
+class Part:
+    """A file of the spool that is being written. Hashes as it goes."""
+
+    def __init__(self, files: Files, path: Path, expected: int) -> None:
+        self._files = files
+        self._handle = files.create(path, expected)
+        self._hash = hashlib.sha256()
+        self.path = path
+        self.size = 0
+        self.is_ready = False  # it has a name under which the next start looks for it
+
+    def write(self, data: bytes) -> None:
+        """Append; only into the system's cache, so it does not wait for the disk."""
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._handle.write(view) :]
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what has been written, 64 hex digits."""
+        return self._hash.hexdigest()
+
+    def keep(self, rank: int) -> tuple[Path, str]:
+        """Make the file durable and ready; from here it cannot be lost. Returns its path and SHA-256.
+
+        Args:
+            rank: 0 for the image that counts, 1… for extras.
+
+        Raises:
+            OSError: the disk refuses; `is_ready` says whether the next start finds it nevertheless.
+        """
+        kept = self.make_ready(rank)
+        self._files.sync_folder(self.path.parent)
+        return kept
+
+    def make_ready(self, rank: int) -> tuple[Path, str]:
+        """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
+        digest = self.sha256
+        ready = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{digest}.ready")
+        with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
+            self.put_by(rank)
+        try:
+            self._name(ready)
+        except OSError:
+            self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
+            if not self.is_ready:
+                with contextlib.suppress(OSError):  # what made us come here is told
+                    self.put_by(rank)
+            raise
+        return ready, digest
+
+    def put_by(self, rank: int) -> None:
+        """Give the file a name by which the next start can tell that it is whole, though not yet durable.
+
+        It waits for no disk, so it is done before anything that may: a run that ends in the meantime loses nothing.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        whole = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{self.sha256}.{self.size}.whole")
+        if self.path == whole:
+            return
+        try:
+            self._files.rename(self.path, whole)
+        except OSError:
+            if not whole.exists():
+                raise
+        self.path = whole
+        self.is_ready = True
+
+    def settle(self, target: Path) -> None:
+        """Make the file durable under another name of the same folder."""
+        self._name(target)
+        self._files.sync_folder(target.parent)
+
+    def _name(self, target: Path) -> None:
+        self._files.sync(self._handle, self.size)
+        self._handle.close()
+        self._files.rename(self.path, target)
+        self.is_ready = True
+
+    def trim(self) -> None:
+        """Give back the room that was reserved beyond what has been written."""
+        self._handle.truncate(self.size)
+
+    def close(self) -> None:
+        """Stop writing; the file stays what it is."""
+        self._handle.close()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to discard: it is ready, and closed."""
+        return self.is_ready and self._handle.closed
+
+    def discard(self) -> None:
+        """Forget the file, unless it is ready. One that the disk does not let go is dropped by the next start."""
+        with contextlib.suppress(OSError):
+            self.close()
+            if not self.is_ready:
+                self._files.unlink(self.path)
