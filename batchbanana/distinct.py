@@ -46,9 +46,9 @@ def _is_told_by_prompt(job: Job) -> bool:
     """Whether the texts of a job's prompts tell its cells apart, as far as its other axes do not."""
     if not all(_all_differ(values) for values in (_models(job), job.ratios, job.resolutions, job.samples)):
         return False
-    columns = {name: _column(axis, at) for axis in job.axes for at, name in enumerate(axis.names)}
+    places = {name: (axis, at) for axis in job.axes for at, name in enumerate(axis.names)}
     return all(
-        _is_legible(_literals(prompt), [columns[field] for field in prompt.fields])
+        _is_legible(_literals(prompt), [_column(*places[field]) for field in prompt.fields])
         and all(_differ_in(axis, prompt.fields, str) for axis in job.axes)
         for prompt in job.prompts
     )

@@ -1,5 +1,6 @@
 """One entry of `jobs` → a checked job."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -124,8 +125,8 @@ def read_images(source: Scalar, names: Collection[str] | None, context: Context)
 
 
 def _refuse_shared_names(entry: Section, axes: Sequence[Axis]) -> None:
-    names = [name for axis in axes for name in axis.names]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    counts = Counter(name for axis in axes for name in axis.names)
+    for name in sorted(name for name, count in counts.items() if count > 1):
         entry.fault("vars", f"`{name}` is set by `rows` and by `vars`: rename one")
 
 

@@ -83,11 +83,13 @@ def parse(text: str, file: str, faults: Faults) -> Table | None:
 
 def _header_is_sound(names: Sequence[str], line: int, file: str, faults: Faults) -> bool:
     before = len(faults)
+    seen: set[str] = set()
     for index, name in enumerate(names):
         if not name:
             faults.add(line, f"column {index + 1} has no name: give it one in the header", file)
-        elif name in names[:index]:
+        elif name in seen:
             faults.add(line, f"two columns are called `{shorten(name)}`: rename one", file)
+        seen.add(name)
     return len(faults) == before
 
 
