@@ -3,15 +3,17 @@
 import argparse
 import sys
 
-from benchmarks import formats, latency, limits, memory, million, stalls
+from benchmarks import formats, latency, limits, memory, million, small, stalls, startup
 from benchmarks.peers import command as peers
 
 SCENARIOS = {
+    "small": small.main,
     "latency": latency.main,
     "memory": memory.main,
     "formats": formats.main,
     "stalls": stalls.main,
     "million": million.main,
+    "startup": startup.main,
 }
 
 

@@ -11,7 +11,7 @@ from benchmarks.program import last_recorded, run_program
 
 IMAGES, WORKERS, LATENCY, TIMES = 200, 50, 1.0, 3
 IDEAL = IMAGES / WORKERS * LATENCY
-BOUND = 1.15  # times the ideal
+BOUND = 1.05  # times the ideal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,3 +139,8 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 def verdict(value: float, bound: float, unit: str = "") -> str:
     """Put a figure beside the bound it must stay under."""
     return f"{value:.2f}{unit} {'<' if value < bound else 'MISSES'} {bound:g}{unit}"
+
+
+def verdict_above(value: float, bound: float, unit: str = "") -> str:
+    """Put a figure beside the bound it must reach."""
+    return f"{value:.2f}{unit} {'>=' if value >= bound else 'MISSES'} {bound:g}{unit}"
