@@ -1,4 +1,4 @@
-"""What the program is compared with, as processes: `python -m benchmarks.baselines WAY URL SIZE IMAGES WORKERS [FOLDER]`.
+"""What the program is compared with, as processes: `python -m benchmarks.baselines WAY URL SIZE IMAGES WORKERS [DIR]`.
 
 They ask for the same pictures with the same body and print when they ended, in Unix time. Images go to a folder that
 is removed at the end, unless one is named.
