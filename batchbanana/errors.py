@@ -84,9 +84,14 @@ class Fault:
         return f"{place}: {self.message}"
 
 
+MOST_TOLD = 100  # faults; more than that are one mistake that was made over and over
+
+
 class ManifestError(UsageError):
-    """All faults of a manifest at once, a line each, in the order of their places."""
+    """All faults of a manifest at once, a line each, in the order of their places; of very many, the first ones."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))
-        super().__init__("\n".join(map(str, self.faults)))
+        more = len(self.faults) - MOST_TOLD
+        rest = [f"and {more:,} more; mend these, and look again"] if more > 0 else []
+        super().__init__("\n".join([*map(str, self.faults[:MOST_TOLD]), *rest]))

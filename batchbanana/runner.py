@@ -172,7 +172,7 @@ class Runner:
             # The ledger is gone: whatever comes back now is safe in the spool, and the next run adopts it.
             fault = Stop(exit_code=error.exit_code, reason=str(error))
             self.stop(fault)
-            if self.stopped is not fault:  # it stopped for another reason before; this one is to be told all the same
+            if self.stopped is not None and self.stopped.reason != fault.reason:  # this one is to be told all the same
                 self._warn_once(fault.reason)
         except Exception as error:  # noqa: BLE001 -- a fault of ours must not cost the images that are in flight
             reason = f"An internal error ({_signature(error)}); what is paid is kept; please report it"
@@ -293,7 +293,8 @@ class Runner:
             return
         except OSError as error:
             self._feed.finish(work, None)
-            raise DiskError(f"An image could not be put in its place ({error}); it is safe in the spool") from error
+            reason = f"An image could not be put in its place ({error.strerror or error}); it is safe in the spool"
+            raise DiskError(f"{reason}; make room, or look at the disk, and run again") from error
         if placed.trouble:
             self.stop(Stop(exit_code=Exit.DISK, reason=placed.trouble))
         known = Known(

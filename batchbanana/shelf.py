@@ -74,10 +74,17 @@ WORTH = {Outcome.MISMATCH: 0, Outcome.DEGRADED: 1, Outcome.DONE: 2}
 
 
 class ConflictError(Exception):
-    """A file that is not ours stands under an image's final name; the image stays in the spool."""
+    """A file that the ledger does not know stands under an image's final name; what is bought stays in the spool.
 
-    def __init__(self, taken: str) -> None:
-        super().__init__(f"{taken} is there already and is not this image; move it away and run again")
+    Args:
+        taken: the file, relative to the job directory.
+        is_bought: whether the image is there already; else it is said that another run will pay for it.
+    """
+
+    def __init__(self, taken: str, *, is_bought: bool) -> None:
+        price = "" if is_bought else ", which makes an image of that name and pays for it"
+        remedy = f"move it away and run again{price}"
+        super().__init__(f"{taken} is there already, and the ledger does not know it; {remedy}")
 
 
 class Shelf:
@@ -178,7 +185,7 @@ class Shelf:
             taken = found
             if not await self._is_ours(taken):
                 break
-        raise ConflictError(taken)
+        raise ConflictError(taken, is_bought=True)
 
     async def look_ahead(self, name: str, key: str) -> None:
         """See whether a task's image would find its place, before it is bought; what picture will come is not known.
@@ -194,7 +201,7 @@ class Shelf:
             standing = await to_thread.run_sync(self._spool.standing, name + marks, limiter=self._disk)
             for taken in standing:
                 if not await self._is_ours(taken):
-                    raise ConflictError(taken)
+                    raise ConflictError(taken, is_bought=False)
             if not standing:
                 return
 

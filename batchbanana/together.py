@@ -82,15 +82,17 @@ class Together(Generic[Item, Result]):
 
     async def _take(self, turn: "list[_Place[Item, Result]]") -> None:
         """Do what is of this turn, and hand the lane on."""
-        results: Sequence[Result | Exception]
         try:
             results = await to_thread.run_sync(self._act, [place.item for place in turn], limiter=self._limiter)
-        except Exception as error:  # noqa: BLE001 -- it is everybody's
-            results = [error] * len(turn)
-        for place, result in zip(turn, results, strict=True):
-            place.result = (result,)
-            place.called.set()
+            self._end(turn, results)
+        except Exception as error:  # noqa: BLE001 -- it is everybody's who has no result
+            self._end(turn, [error] * len(turn))
         self._hand_on()
+
+    def _end(self, turn: "list[_Place[Item, Result]]", results: Sequence[Result | Exception]) -> None:
+        for place, result in zip(turn, results, strict=True):
+            place.result = place.result or (result,)
+            place.called.set()
 
 
 def tried(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:

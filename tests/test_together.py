@@ -128,3 +128,24 @@ def test_all_lanes_are_there_after_any_load(lanes: int) -> None:
 
     assert anyio.run(main).is_idle
     assert sum(map(len, disk.turns)) == 2000
+
+
+def test_a_turn_that_gives_too_few_results_leaves_nobody_waiting() -> None:
+    async def main() -> list[int | str]:
+        together: Together[int, int] = Together(lambda items: [2 * item for item in items[:-1]], lanes=1)
+        results: dict[int, int | str] = {}
+
+        async def tell(item: int) -> None:
+            try:
+                results[item] = await together.do(item)
+            except ValueError:
+                results[item] = "no result"
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for item in range(5):
+                    group.start_soon(tell, item)
+        assert together.is_idle
+        return [results[item] for item in range(5)]
+
+    assert anyio.run(main) == ["no result", 2, 4, 6, "no result"]

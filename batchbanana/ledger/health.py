@@ -30,7 +30,8 @@ def flaw(path: Path) -> str | None:
         if is_damage(error):
             return str(error)
         if is_disk_fault(error):
-            raise DiskError(f"The ledger {path} cannot be read ({error}); look at the disk") from error
+            remedy = "make room, or look at the disk and at its rights"
+            raise DiskError(f"The ledger {path} cannot be read ({error}); {remedy}") from error
         raise LedgerError(f"The ledger {path} cannot be opened ({error}); look at its rights") from error
     return " ".join("; ".join(told).split())
 

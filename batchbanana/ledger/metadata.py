@@ -8,12 +8,13 @@ on when a run died.
 import contextlib
 import os
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
 
 from batchbanana.ledger.older import BYTES, SEQ, right_up_to
 from batchbanana.ledger.store import STALE, Store
-from batchbanana.plain import refuse_odd
+from batchbanana.plain import open_plain, refuse_odd
 
 SYNC_EVERY = (
     1000  # lines: so many are written again at most after a crash, and a sync for them all costs next to nothing
@@ -91,7 +92,11 @@ class Metadata:
         return self._path.exists() or next(iter(self._store.image_records(0)), None) is not None
 
     def _reopen(self) -> BinaryIO:
-        if not right_up_to(self._store, self._path):
+        is_right = right_up_to(self._store, self._path) > 0
+        if self._bytes and not self._store.get(STALE) and not (is_right and self._is_ours_from(self._bytes)):
+            self._keep_aside()  # somebody has edited it, and that is work, too
+            is_right = False
+        if not is_right:
             self._seq = self._bytes = 0
             self._safe = 0, 0
         handle = self._path.open("ab")
@@ -102,6 +107,25 @@ class Metadata:
             handle.close()
             raise
         return handle
+
+    def _is_ours_from(self, start: int) -> bool:
+        """Whether a byte and what follows are lines of the ledger, or the beginning of one that a crash has cut."""
+        wanted = (line.encode() + b"\n" for _, line in self._store.image_records(self._seq))
+        with open_plain(self._path) as handle:
+            handle.seek(start)
+            return all(
+                right.startswith(found) for found, right in zip(handle, chain(wanted, repeat(b"")), strict=False)
+            )
+
+    def _keep_aside(self) -> None:
+        aside, number = self._path.parent / ".batchbanana" / "superseded" / self._path.name, 0
+        while aside.exists():
+            number += 1
+            aside = aside.with_name(f"{self._path.stem}~{number}{self._path.suffix}")
+        self._check()
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it was not edited but removed
+            self._path.rename(aside)
 
     def _rewrite(self) -> None:
         if self._handle is not None:

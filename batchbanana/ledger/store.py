@@ -31,6 +31,8 @@ from batchbanana.ledger.values import (
 )
 from batchbanana.task import Billed, Outcome
 
+# A file beside the ledger that cannot be made, on a disk without room for another name, is one that cannot be opened.
+DISK_FAULTS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
 UNKNOWN_PRICE = 250_000  # micro-dollars; about the dearest list price, so that unpriced silence is bounded too
 LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
@@ -67,7 +69,8 @@ class Store:
                 store.recount()  # before anything is written: from then on, each change is added up
         except sqlite3.Error as error:
             if is_disk_fault(error):
-                raise DiskError(f"The ledger {path} cannot be opened ({error}); make room and run again") from error
+                remedy = "make room, or look at its rights, and try again"
+                raise DiskError(f"The ledger {path} cannot be opened ({error}); {remedy}") from error
             raise LedgerError(
                 f"The ledger {path} cannot be opened: {error}; "
                 "restore it from a copy, or let `verify --repair` rebuild it"
@@ -404,9 +407,9 @@ def _is_silent(possible: int, flying: int, limit: int) -> bool:
 
 
 def is_disk_fault(error: Exception) -> bool:
-    """Whether SQLite complains of the disk, full or failing, and not of what the file holds."""
+    """Whether SQLite complains of the disk, full, failing or forbidden, and not of what the file holds."""
     # The lowest byte is the kind of fault; the others say where it happened.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_FAULTS
 
 
 def _dump(data: object) -> str:

@@ -99,6 +99,15 @@ def missing(image: Image) -> Finding:
     return Finding(kind=Kind.MISSING, place=image.file, fault="is missing", remedy=remedy, can_mend=True)
 
 
+def stray(name: str, original: str | None) -> Finding:
+    """Say that a file below `images/` is no task's; `original` is the missing image whose bytes it has, if any."""
+    if original is not None:
+        fault, remedy = f"has the bytes of {original}, which is missing", "give it that name, or let `verify --repair`"
+        return Finding(kind=Kind.STRAY, place=name, fault=fault, remedy=remedy, can_mend=True)
+    remedy = "move it away, for a run overwrites nothing and readers of metadata.jsonl want a line for it"
+    return Finding(kind=Kind.STRAY, place=name, fault="is no image that the ledger knows", remedy=remedy)
+
+
 def outside(image: Image) -> Finding:
     """Say that the ledger leads out of the job directory, as no run has ever written it."""
     remedy = "nothing is looked at or changed there; put the ledger back from a copy that you trust"

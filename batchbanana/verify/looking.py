@@ -13,11 +13,12 @@ from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files
 from batchbanana.names import is_confined
 from batchbanana.plain import OddFileError, oddity, open_plain
 from batchbanana.spool import LINK, READY, WHOLE, read_note
-from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, unreadable
+from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, stray, unreadable
 from batchbanana.verify.seeing import see
 from batchbanana.verify.taking import untold
 
 GONE = {errno.ENOENT, errno.ENOTDIR}  # anything else that a disk says does not mean that a file is not there
+MOST_SOUGHT = 10_000  # missing images that are looked for under other names
 
 
 class Looking:
@@ -32,6 +33,7 @@ class Looking:
         self.job = job
         self.is_at_work = is_at_work
         self.checked = 0
+        self._sought: dict[tuple[int, str], str] = {}  # size and hash of images that are missing, and their names
 
     def all(self) -> Iterator[Finding]:
         """Give everything that is wrong; while a run is at work, only what cannot be of its making."""
@@ -87,6 +89,8 @@ class Looking:
             return unreadable(image, f"it is {error.what}, not a file")
         except OSError as error:
             if error.errno in GONE:
+                if len(self._sought) < MOST_SOUGHT:
+                    self._sought[image.size, image.sha256] = image.file
                 return missing(image)
             return unreadable(image, error.strerror or str(error))
 
@@ -95,7 +99,7 @@ class Looking:
         path = self.job.path / "metadata.jsonl"
         fault = _difference(path, store)
         if fault is not None:
-            remedy = "let the next run or `verify --repair` write it anew from the ledger"
+            remedy = "let the next run or `verify --repair` write it anew from the ledger; what is there is kept"
             yield Finding(kind=Kind.METADATA, place=str(path), fault=fault, remedy=remedy, can_mend=True)
 
     def strays(self, store: Store, *, has_news: bool = False) -> Iterator[Finding]:
@@ -109,11 +113,22 @@ class Looking:
         for told, finding in untold(self.job, store) if has_news else ():
             own(store, str(told.ending.file))
             yield finding
+        for path in self.unowned(store):
+            yield stray(path.relative_to(self.job.path).as_posix(), self._name_of(path))
+
+    def unowned(self, store: Store) -> Iterator[Path]:
+        """Walk through the files below `images/` that are no task's; after `index_files`."""
         for path in _files(self.job.path / "images"):
-            name = path.relative_to(self.job.path).as_posix()
-            if not is_owned(store, name):
-                remedy = "move it away, for a run overwrites nothing and readers of metadata.jsonl want a line for it"
-                yield Finding(kind=Kind.STRAY, place=name, fault="is no task's image", remedy=remedy)
+            if not is_owned(store, path.relative_to(self.job.path).as_posix()):
+                yield path
+
+    def _name_of(self, path: Path) -> str | None:
+        """Give the name of the missing image whose bytes a file has, if it is one's."""
+        with contextlib.suppress(OSError, DiskError):  # it is told as a stray all the same
+            size = path.lstat().st_size
+            if any(size == sought for sought, _ in self._sought):
+                return self._sought.get((size, see(path).sha256))
+        return None
 
     def unfinished(self, store: Store) -> Iterator[Finding]:
         """Find the attempts whose end is not known."""

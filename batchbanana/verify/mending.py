@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from batchbanana.errors import DiskError
 from batchbanana.job import JobDirectory
-from batchbanana.ledger import Caps, Image, Metadata, Store, put_back
+from batchbanana.ledger import Caps, Image, Metadata, Store, index_files, put_back
 from batchbanana.spool import SUPERSEDED, Spool
 from batchbanana.verify.finding import BOUGHT_AGAIN, Finding, Kind
 from batchbanana.verify.looking import Looking
@@ -46,6 +47,7 @@ def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
         Metadata(path, store).renew()
         yield finding.mended("it is written anew from the ledger, and what was there is kept under " + str(SUPERSEDED))
     is_stale = False
+    strays = _strays(looking, store)
     for image, finding in looking.bad_images(store):
         if finding.kind not in BOUGHT_AGAIN:
             yield finding
@@ -54,8 +56,8 @@ def _mend(looking: Looking, store: Store, spool: Spool) -> Iterator[Finding]:
             yield replace(finding, remedy="a folder on its way is a link, so nothing is mended; put the folder there")
             continue
         _keep_aside(looking.job, spool, image.file)
-        if _bring_back(looking.job, spool, image):
-            yield finding.mended("it is brought back from the spool")
+        if (found := _bring_back(looking.job, strays, spool, image)) is not None:
+            yield finding.mended(f"it is brought back from {found}")
             continue
         for extra in image.extras:  # or they would stand where those of the next image belong
             _keep_aside(looking.job, spool, extra)
@@ -92,12 +94,32 @@ def _is_linked(job: JobDirectory, file: str) -> bool:
     return any((job.path / folder).is_symlink() for folder in Path(file).parents if folder != Path())
 
 
-def _bring_back(job: JobDirectory, spool: Spool, image: Image) -> bool:
-    """Put an image into its place again that the spool still has, because a run died just before it forgot it."""
+def _strays(looking: Looking, store: Store) -> dict[int, list[Path]]:
+    """Give the files below `images/` that are no task's, by their size."""
+    found: dict[int, list[Path]] = {}
+    index_files(store)
+    for path in looking.unowned(store):
+        found.setdefault(path.lstat().st_size, []).append(path)
+    return found
+
+
+def _bring_back(job: JobDirectory, strays: dict[int, list[Path]], spool: Spool, image: Image) -> str | None:
+    """Put an image into its place again, and say where it was: in the spool, or under a name that somebody gave it."""
     for ready in (job.own / "spool").glob(f"*.0.{image.sha256}.ready"):
-        if see(ready).sha256 == image.sha256:
-            return spool.publish(ready, Path(image.file))
-    return False
+        if see(ready).sha256 == image.sha256 and spool.publish(ready, Path(image.file)):
+            return "the spool"  # a run died just before it forgot it
+    for path in strays.get(image.size, ()):
+        if _has_bytes_of(image, path) and spool.publish(path, Path(image.file)):
+            spool.forget(path)
+            return path.relative_to(job.path).as_posix()
+    return None
+
+
+def _has_bytes_of(image: Image, path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink() and see(path).sha256 == image.sha256
+    except (OSError, DiskError):  # it is told as a stray, and keeps nothing from being mended
+        return False
 
 
 def _told(finding: Finding) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchbanana.errors import ManifestError
 from batchbanana.manifest import Faults, table
 from tests.manifest.conftest import FaultsOf, Load
 
@@ -76,3 +77,11 @@ def test_what_the_csv_module_writes_is_read_back(rows: list[tuple[str, str]]) ->
 def test_any_text_is_read_or_gives_a_fault(text: str) -> None:
     faults = Faults("m.csv")
     assert table.parse(f"a,b\n{text}", "m.csv", faults) is not None
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_others_counted(load_manifest: Load) -> None:
+    with pytest.raises(ManifestError) as caught:
+        load_manifest("prompt" + "," * 300 + "\nx" + "," * 300 + "\n", "many.csv")
+    told = str(caught.value).splitlines()
+    assert (len(told), told[-1]) == (101, "and 200 more; mend these, and look again")
+    assert len(caught.value.faults) == 300

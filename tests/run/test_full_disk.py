@@ -41,6 +41,12 @@ def fill(disk: Path, left: int) -> Path:
     return filler
 
 
+def remount(disk: Path, names: int) -> None:
+    """Let a disk have so many files at most."""
+    options = f"remount,size={SIZE},nr_inodes={names}"
+    subprocess.run(["/usr/bin/env", "mount", "-o", options, disk], check=True)
+
+
 # From no room at all over room for the ledger and for no image, for one image and not its row, up to all but the end.
 @pytest.mark.parametrize("left", [4, 40, 92, 180, 1100, 1140, 1160, 1180, 1200, 1260, 1400])
 def test_a_disk_that_fills_up_ends_the_run_and_what_is_paid_is_there(disk: Path, left: int) -> None:
@@ -55,6 +61,25 @@ def test_a_disk_that_fills_up_ends_the_run_and_what_is_paid_is_there(disk: Path,
         assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 8, 0), again.err
         job.check()
         assert sandbox.bill()["requests"] == 8, "an image that there is no room for is never asked for"
+
+
+@pytest.mark.parametrize("names", [14, 17, 20])
+def test_a_disk_without_room_for_another_name_is_full_too_and_no_reason_to_distrust_the_ledger(
+    disk: Path, names: int
+) -> None:
+    with in_thread({"latency": 0.0}) as sandbox:
+        job = Job(disk, sandbox.url, manifest(8, limits={"concurrency": 8}))
+        remount(disk, names)
+        for _ in range(3):
+            ended = job.run()
+            assert ended.code == 13, ended.err
+            assert "room" in ended.err
+            assert "restore" not in ended.err, "whoever puts an older ledger in its place loses what this one knows"
+        remount(disk, 10_000)
+        again = job.run()
+        assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 8, 0), again.err
+        job.check()
+        assert sandbox.bill()["requests"] == 8
 
 
 # The program is not measured here: what measures it writes files too.

@@ -2,10 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from batchbanana.job import JobDirectory
+from batchbanana.ledger import Caps, Metadata
+from batchbanana.ledger.older import BYTES, SEQ
 from batchbanana.sandbox.running import Handle, in_thread
 from tests.support.damage import SUPERSEDED, change, contents, images, lose_ledger, spoil, verify
 from tests.support.program import Job, manifest
@@ -132,12 +136,41 @@ def test_a_better_image_that_an_older_ledger_does_not_know_takes_the_place_of_th
         job.check()
 
 
-def test_a_file_that_was_edited_by_hand_is_written_anew_as_before(job: Job, sandbox: Handle) -> None:
+def test_a_file_that_was_edited_by_hand_is_written_anew_and_what_somebody_wrote_is_kept(
+    job: Job, sandbox: Handle
+) -> None:
     path = job.output / "metadata.jsonl"
     right = path.read_bytes()
+    captioned = right.replace(b"mug", b"cup")
     shorter = b"".join(right.splitlines(keepends=True)[1:])
-    for wrong in (b"my own words\n" + right, right + b'{"key": 1, "file_name": 2}\n[]\n{}\nx\n{"half', shorter, b""):
+    edits = [
+        b"my own words\n" + right,
+        right + b'{"key": 1, "file_name": 2}\n[]\n{}\nx\n{"half',
+        captioned,
+        shorter,
+        b"",
+    ]
+    for wrong in edits:
         path.write_bytes(wrong)
         job.run()
         assert path.read_bytes() == right
+    kept = (job.output / SUPERSEDED).glob("metadata*.jsonl")
+    assert sorted(file.read_bytes() for file in kept) == sorted(edits)
     assert sandbox.bill()["requests"] == 6
+
+
+def test_lines_of_a_run_that_was_killed_are_nobodys_edits(job: Job) -> None:
+    path = job.output / "metadata.jsonl"
+    right = path.read_bytes()
+    with closing(JobDirectory(job.output).open_store(Caps())) as store:
+        first = right.splitlines(keepends=True)[0]
+        store.put(BYTES, len(first))
+        store.put(SEQ, 1)
+    for cut in (len(right), len(right) - 10, len(first) + 1, len(first)):
+        path.write_bytes(right[:cut])
+        with closing(JobDirectory(job.output).open_store(Caps())) as store:
+            Metadata(path, store).close()
+            store.put(BYTES, len(first))
+            store.put(SEQ, 1)
+        assert path.read_bytes() == right
+    assert not (job.output / SUPERSEDED).exists()

@@ -90,6 +90,27 @@ def test_an_image_that_the_spool_still_has_is_not_bought_again(job: Job, sandbox
     assert (verify(job).code, sandbox.bill()["billed"]) == (0, 6)
 
 
+def test_an_image_that_was_renamed_by_hand_gets_its_name_back_and_is_not_bought_again(
+    job: Job, sandbox: Handle
+) -> None:
+    first, second, *_ = images(job)
+    first.rename(first.with_name("the best one.jpg"))
+    (job.output / "images" / "chosen").mkdir()
+    second.rename(job.output / "images" / "chosen" / "other.jpg")
+    told = verify(job)
+    assert told.code == 13
+    name = first.relative_to(job.output).as_posix()
+    assert f"the best one.jpg has the bytes of {name}, which is missing; give it that name" in told.out
+    ended = verify(job, "--repair")
+    assert ended.code == 0, ended.out
+    assert "is missing; it is brought back from images/chosen/other.jpg" in ended.out
+    assert "pending" not in ended.out
+    job.check()
+    again = job.run()
+    assert (again.code, again.json["attempts"]) == (0, 0)
+    assert sandbox.bill()["requests"] == 6
+
+
 @pytest.mark.parametrize("harm", [metadata_gone, metadata_short, metadata_long, metadata_changed])
 def test_a_wrong_metadata_file_is_written_anew_and_the_old_one_kept(job: Job, harm: Callable[[Job], None]) -> None:
     right = (job.output / "metadata.jsonl").read_bytes()

@@ -130,7 +130,10 @@ def test_a_task_whose_name_a_foreign_file_has_is_not_bought_and_the_file_is_left
         foreign.write_bytes(b"mine")
         ended = job.run()
         assert (ended.code, ended.json["done"], ended.json["attempts"]) == (13, 1, 1)
-        assert f"{foreign.name} is there already and is not this image; move it away" in ended.err
+        assert (
+            f"{foreign.name} is there already, and the ledger does not know it; move it away and run again, which makes"
+            in ended.err
+        )
         assert foreign.read_bytes() == b"mine"
         assert (job.run().json["attempts"], sandbox.bill()["requests"]) == (0, 1)
         foreign.unlink()

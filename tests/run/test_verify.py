@@ -53,7 +53,7 @@ def test_a_finished_job_is_all_right_by_its_folder_and_by_its_manifest(job: Job)
         (gone, 13, "missing", "is missing; put it back from a copy, or let `verify --repair` put its task back"),
         (spoiled, 13, "damaged", "has other bytes than were paid for (sha256 "),
         (cut, 13, "damaged", "were paid for; put it back from a copy"),
-        (foreign, 13, "stray", "images/deep/mine.png is no task's image; move it away"),
+        (foreign, 13, "stray", "images/deep/mine.png is no image that the ledger knows; move it away"),
         (metadata_gone, 13, "metadata", "metadata.jsonl is missing; let the next run or `verify --repair`"),
         (metadata_short, 13, "metadata", "ends before line 5"),
         (metadata_long, 13, "metadata", "has a line 7"),
