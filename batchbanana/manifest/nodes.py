@@ -75,5 +75,6 @@ def kind(node: Node) -> str:
 
 
 def shorten(text: str, most: int = 60) -> str:
-    """Cut a value for a sentence."""
+    """Cut a value for a sentence, which is one line whatever the value is."""
+    text = " ".join(text[: most + 1].splitlines())
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -59,11 +59,11 @@ class Table:
 
 def parse(text: str, file: str, faults: Faults) -> Table | None:
     """Read CSV text with a header; blank lines are skipped. None, with a fault, when there is no usable header."""
-    records = _records(text, file, faults)
+    records, before = _records(text, file, faults), len(faults)
     line, names = next(records, (0, []))
     names = [unicodedata.normalize("NFC", name.strip()) for name in names]
     if not names:
-        if not line:
+        if not line and len(faults) == before:
             faults.add(0, "the file has no rows: its first line must name the columns", file)
         return None
     if not _header_is_sound(names, line, file, faults):

@@ -23,6 +23,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from
         ("prompt,x\na,b\n\nc\n", "4: this row has 1 cells, but the header has 2"),
         ('prompt,x\n"a\nb",c\nd,e,f\n', "4: this row has 3 cells, but the header has 2"),
         ("prompt,prompt\na,b\n", "1: two columns are called `prompt`"),
+        ('prompt,"a\nb"\nx,y\n', "1: the column `a b` is no name for a variable"),
         ("prompt,\na,b\n", "1: column 2 has no name"),
         ("prompt\n", "the file has a header but no rows"),
         ("", "the file has no rows"),
@@ -85,3 +86,9 @@ def test_of_very_many_faults_the_first_are_told_and_the_others_counted(load_mani
     told = str(caught.value).splitlines()
     assert (len(told), told[-1]) == (101, "and 200 more; mend these, and look again")
     assert len(caught.value.faults) == 300
+
+
+def test_a_header_with_too_long_a_cell_is_not_also_called_none(faults_of: FaultsOf) -> None:
+    assert faults_of("prompt," + "x" * 2_000_000 + "\na,b\n", "m.csv") == [
+        "1: a cell has more than 1,048,576 characters: is a closing quote missing?"
+    ]
