@@ -179,7 +179,9 @@ class Registry:
         Never fails: an unknown id gives a permissive entry with `known=False`.
         """
         known = self.known(id)
-        return replace(known, id=id) if known else Model(id=id, name=id, known=False, charged=self.charged)
+        if known is not None:
+            return known if known.id == id else replace(known, id=id)
+        return Model(id=id, name=id, known=False, charged=self.charged)
 
     def family(self, id: str) -> str | None:  # noqa: A002 - the glossary's word
         """Give a name that all names of one model share; None for a model nobody knows.

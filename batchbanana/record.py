@@ -1,7 +1,7 @@
 """What the ledger and `metadata.jsonl` say of a task and its image: plain mappings, in the documented order."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from batchbanana.images import size_class
 from batchbanana.task import OnMismatch, Outcome, Picture, Rung, Task
@@ -70,7 +70,10 @@ class Errand:
 
     def to_json(self) -> dict[str, object]:
         """Give plain data for the ledger."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in ERRAND}  # `asdict` would copy each word, for every attempt
+
+
+ERRAND = tuple(field.name for field in fields(Errand))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,7 +229,8 @@ class LocalWorker:
 
     def _told(self, choice: Choice) -> Choice:
         told = choice.model_version
-        return replace(choice, model_version=told and self._lane.secret.hide(told))
+        shown = told and self._lane.secret.hide(told)
+        return choice if shown == told else replace(choice, model_version=shown)
 
     def _failure(self, answer: Answer) -> Failure:
         if answer.status is not None:
