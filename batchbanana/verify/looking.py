@@ -33,7 +33,8 @@ class Looking:
         self.job = job
         self.is_at_work = is_at_work
         self.checked = 0
-        self._sought: dict[tuple[int, str], str] = {}  # size and hash of images that are missing, and their names
+        self._sought: dict[str, str] = {}  # hashes of images that are missing, and their names
+        self._sizes: set[int] = set()  # theirs; what has none of these need not be hashed
 
     def all(self) -> Iterator[Finding]:
         """Give everything that is wrong; while a run is at work, only what cannot be of its making."""
@@ -90,7 +91,8 @@ class Looking:
         except OSError as error:
             if error.errno in GONE:
                 if len(self._sought) < MOST_SOUGHT:
-                    self._sought[image.size, image.sha256] = image.file
+                    self._sought[image.sha256] = image.file
+                    self._sizes.add(image.size)
                 return missing(image)
             return unreadable(image, error.strerror or str(error))
 
@@ -125,9 +127,8 @@ class Looking:
     def _name_of(self, path: Path) -> str | None:
         """Give the name of the missing image whose bytes a file has, if it is one's."""
         with contextlib.suppress(OSError, DiskError):  # it is told as a stray all the same
-            size = path.lstat().st_size
-            if any(size == sought for sought, _ in self._sought):
-                return self._sought.get((size, see(path).sha256))
+            if path.lstat().st_size in self._sizes:
+                return self._sought.get(see(path).sha256)
         return None
 
     def unfinished(self, store: Store) -> Iterator[Finding]:
