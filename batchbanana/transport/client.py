@@ -12,11 +12,12 @@ import anyio
 import httpcore  # noqa: F401 -- httpx would import it in the first transport, on the event loop, for tens of milliseconds
 import httpx
 
-CONNECT_TIMEOUT = 10.0  # seconds
+from batchbanana.transport.line import CONNECT_TIMEOUT, READ, Line
+
 LONGEST_CONNECT = (
     25.0  # seconds for all of connecting: TCP and TLS have the above each, a proxy's answer has no time at all
 )
-KEEP_ALIVE = 3.0  # seconds; below the 5 after which common servers drop an idle connection just as we reuse it
+KEEP_ALIVE = 4.0  # seconds; below the 5 after which common servers drop an idle connection just as we reuse it
 LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
 TIMEOUTS = httpx.Timeout(None, connect=CONNECT_TIMEOUT).as_dict()  # an exchange as a whole has a deadline of its own
 HEADERS = (("connection", "keep-alive"), ("accept-encoding", "identity"), ("user-agent", "batchbanana"))
@@ -39,7 +40,22 @@ def connect(tls: ssl.SSLContext | None, proxy: str | None = None) -> httpx.Async
     return httpx.AsyncHTTPTransport(verify=tls or NOT_TRUSTING, trust_env=False, limits=LIMITS, proxy=proxy)
 
 
-async def disconnect(transport: httpx.AsyncHTTPTransport) -> None:
+def line(tls: ssl.SSLContext | None, buffer: bytearray) -> Line:
+    """Make a connection straight to where requests go, which connects when it is first used.
+
+    Args:
+        tls: None where no TLS is spoken.
+        buffer: what bytes are received in, of `buffer`.
+    """
+    return Line(tls, KEEP_ALIVE, buffer)
+
+
+def buffer() -> bytearray:
+    """Make what the lines of one event loop receive bytes in."""
+    return bytearray(READ)
+
+
+async def disconnect(transport: httpx.AsyncBaseTransport) -> None:
     """Drop a transport's connection, whoever is in a hurry."""
     with anyio.move_on_after(CONNECT_TIMEOUT, shield=True):
         await transport.aclose()

@@ -101,7 +101,7 @@ class Exchange:
         async for piece in body:
             yield piece
 
-    async def run(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
+    async def run(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> Answer:
         """Send the request and stream the answer.
 
         Raises:

@@ -40,10 +40,11 @@ class Lanes:
             check_proxies()
         parts = urlsplit(endpoint.base)
         self._proxy = proxy_for(parts.scheme, endpoint.host, parts.port)
+        self._buffer = client.buffer()
 
     def open(self) -> "Lane":
         """Make a lane; it connects when it is first used."""
-        return Lane(self.endpoint, self._secret, self._tls, self._proxy)
+        return Lane(self.endpoint, self._secret, self._tls, self._proxy, self._buffer)
 
     def downloads(self) -> Downloads:
         """Make what fetches the images that answers only point to, without the key."""
@@ -69,15 +70,19 @@ class Lane:
         secret: its key.
         tls: None where no TLS is spoken.
         proxy: the one to use; None goes straight.
+        buffer: what bytes are received in; lanes of one event loop share it.
     """
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, tls: ssl.SSLContext | None, proxy: str | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, secret: Secret, tls: ssl.SSLContext | None, proxy: str | None, buffer: bytearray
+    ) -> None:
         self.secret = secret
         self._base = endpoint.base
         self._headers = (("accept", "application/json"), *endpoint.headers().items())
         self._tls = tls
         self._proxy = proxy
-        self._transport: httpx.AsyncHTTPTransport | None = None
+        self._buffer = buffer
+        self._transport: httpx.AsyncBaseTransport | None = None
 
     async def post(
         self,
@@ -141,7 +146,8 @@ class Lane:
         if transport is not None:
             await client.disconnect(transport)
 
-    def _open(self) -> httpx.AsyncHTTPTransport:
+    def _open(self) -> httpx.AsyncBaseTransport:
         if self._transport is None:
-            self._transport = client.connect(self._tls, self._proxy)
+            straight = self._proxy is None
+            self._transport = client.line(self._tls, self._buffer) if straight else client.connect(self._tls, self._proxy)
         return self._transport
