@@ -146,6 +146,8 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             console.recovered(found)
             before = ledger.money.settled
             runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
+            if trouble := await shelf.tidy():
+                runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=trouble)
             await _count(feed, ledger, order.matrix)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)

@@ -19,7 +19,7 @@ from batchbanana.task import Billed, OnMismatch, Outcome, StoredImage
 from batchbanana.together import Together, tried
 
 PUBLISHING = 4  # turns of linking and syncing folders under way at once
-TIDYING = 2  # turns of tidying the spool
+MOST_UNTIDIED = 32  # images that the spool still has under a second name, while others are on their way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Shelf:
         self._is_other_model = is_other_model
         self._disk = CapacityLimiter(PUBLISHING)
         self._publishing = Together(self._publish_all, PUBLISHING)
-        self._tidying = Together(partial(tried, self._tidy), TIDYING)
+        self._untidied: list[Parcel] = []
         self._placed: set[str] = set()  # names given in this run whose rows may not be committed yet
 
     async def put(self, parcel: Parcel) -> Placed:
@@ -126,12 +126,22 @@ class Shelf:
         ending = _ending(parcel, files, outcome, "; ".join(filter(None, (note, parcel.note))))
         await self._settle(parcel, ending)
         self._placed.difference_update(files)
+        self._untidied.append(parcel)
         trouble = ""
-        try:
-            await self._tidying.do(parcel)
-        except OSError as error:
-            trouble = f"The spool cannot be tidied ({error.strerror}); look at the disk and run again"
+        if self._publishing.is_idle or len(self._untidied) >= MOST_UNTIDIED:
+            trouble = await self.tidy()
         return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note, trouble=trouble)
+
+    async def tidy(self) -> str:
+        """Let the spool forget what the ledger has; gives why it could not, which the next run does, or nothing."""
+        parcels, self._untidied = self._untidied, []
+        results = await to_thread.run_sync(tried, self._tidy, parcels, limiter=self._disk) if parcels else []
+        for result in results:
+            if isinstance(result, OSError):
+                return f"The spool cannot be tidied ({result.strerror}); look at the disk and run again"
+            if isinstance(result, Exception):
+                raise result
+        return ""
 
     def _judge(self, parcel: Parcel) -> tuple[Outcome, str]:
         """Say whether an image is what was asked, and if not, what differs."""

@@ -4,6 +4,7 @@ Handing each over to a thread and back costs more processor time than most of th
 sync of a folder, too. When little is going on, each has a turn of its own and waits for nobody.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 MOST = 64  # items a turn: with a sync of 4 ms each, it takes a quarter of a second
+FEW = 8  # items that wait for the turn under way rather than have a thread of their own beside it
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -23,7 +25,7 @@ class _Place(Generic[Item, Result]):
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.called = anyio.Event()
+        self.called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.result: tuple[Result | Exception] | None = None
         self.turn: list[_Place[Item, Result]] = []  # whose turn it is to take, when it is called without a result
 
@@ -53,10 +55,10 @@ class Together(Generic[Item, Result]):
         place: _Place[Item, Result] = _Place(item)
         self._waiting.append(place)
         with anyio.CancelScope(shield=True):
-            if self._busy < self._lanes:
+            if not self._busy or (self._busy < self._lanes and len(self._waiting) >= FEW):
                 self._busy += 1
                 self._hand_on()
-            await place.called.wait()
+            await place.called
             if place.result is None:
                 await self._take(place.turn)
         assert place.result is not None  # noqa: S101 -- whoever takes a turn has a place in it
@@ -72,13 +74,14 @@ class Together(Generic[Item, Result]):
 
     def _hand_on(self) -> None:
         """Call the first of those who wait to a lane that is free, with its share of them; or let the lane be free."""
-        if not self._waiting:
+        count = len(self._waiting)
+        if not count or (self._busy > 1 and count < FEW):
             self._busy -= 1
             return
-        share = min(MOST, -(-len(self._waiting) // self._lanes))
+        share = min(count, MOST, max(FEW, -(-count // self._lanes)))
         turn = [self._waiting.popleft() for _ in range(share)]
         turn[0].turn = turn
-        turn[0].called.set()
+        _call(turn[0])
 
     async def _take(self, turn: "list[_Place[Item, Result]]") -> None:
         """Do what is of this turn, and hand the lane on."""
@@ -92,7 +95,12 @@ class Together(Generic[Item, Result]):
     def _end(self, turn: "list[_Place[Item, Result]]", results: Sequence[Result | Exception]) -> None:
         for place, result in zip(turn, results, strict=True):
             place.result = place.result or (result,)
-            place.called.set()
+            _call(place)
+
+
+def _call(place: "_Place[Item, Result]") -> None:
+    if not place.called.done():
+        place.called.set_result(None)
 
 
 def tried(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from batchbanana.together import MOST, Together, tried
+from batchbanana.together import FEW, MOST, Together, tried
 
 
 class Disk:
@@ -68,9 +68,34 @@ def test_who_comes_while_all_lanes_are_busy_shares_the_next_turn_and_gets_its_ow
     anyio.run(main)
     assert results == {item: 2 * item if item >= 0 else f"{item} is bad" for item in range(-count // 2, count)}
     assert sorted(item for turn in disk.turns for item in turn) == sorted(results)
-    assert all(len(turn) == 1 for turn in disk.turns[:1])
+    assert min(map(len, disk.turns)) == 1, "who comes first waits for nobody"
     assert max(map(len, disk.turns)) <= MOST
     assert len(disk.turns) < max(2, len(results)) or len(results) <= lanes + 1
+
+
+@pytest.mark.parametrize(("crowd", "turns"), [(FEW - 1, 1), (FEW, 2)])
+def test_only_a_crowd_is_worth_another_thread(crowd: int, turns: int) -> None:
+    disk = Disk()
+    results: dict[int, int | str] = {}
+    begun = 0
+
+    async def main() -> None:
+        nonlocal begun
+        together = Together(disk.act, lanes=2)
+        async with anyio.create_task_group() as group:
+            for item in range(1 + crowd):
+                group.start_soon(ask, together, item, results)
+            with anyio.fail_after(20):
+                while len(disk.turns) < turns:  # noqa: ASYNC110 -- it is a thread that adds to them
+                    await anyio.sleep(0.001)
+            for _ in range(20):
+                await checkpoint()
+            begun = len(disk.turns)
+            disk.go.set()
+
+    anyio.run(main)
+    assert begun == turns
+    assert len(results) == 1 + crowd
 
 
 def test_who_is_in_a_hurry_takes_nobody_s_result_along() -> None:

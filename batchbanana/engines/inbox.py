@@ -1,7 +1,8 @@
 """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from functools import partial
 from pathlib import Path
 
 from batchbanana.errors import DiskError
@@ -16,6 +17,7 @@ from batchbanana.transport.secret import SHORTEST_SECRET
 # Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
 EXPECTED_UNKNOWN = 24 << 20
+Steps = Together[Callable[[], None], None]  # small things that wait for no disk
 Keeping = Together[tuple[Part, int], tuple[Path, str]]  # parts with their ranks, to their paths and hashes
 
 
@@ -68,12 +70,12 @@ class Inbox:
         """Give back the room that was reserved for an image that did not come."""
         self._parts[-1].trim()
 
-    async def keep(self, index: int, putting_by: Together[Part, None], keeping: Keeping) -> StoredImage:
+    async def keep(self, index: int, steps: Steps, keeping: Keeping) -> StoredImage:
         """Make the image that counts durable.
 
         Args:
             index: of the image.
-            putting_by: gives parts names that the next run finds, before they wait for the disk.
+            steps: gives the part a name that the next run finds, before it waits for the disk.
             keeping: makes parts with their ranks durable.
 
         Raises:
@@ -82,7 +84,7 @@ class Inbox:
         """
         part = self._parts[index]
         with contextlib.suppress(OSError):  # `keeping` tries again, and tells
-            await putting_by.do(part)
+            await steps.do(partial(part.put_by, 0))
         try:
             return self._stored(index, await keeping.do((part, 0)))
         except OSError as error:

@@ -9,13 +9,13 @@ from functools import partial
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, Inbox
+from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, Inbox, Steps
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.references import ReferenceChangedError, References, size, stream
 from batchbanana.errors import DiskError
 from batchbanana.providers import Choice, Link, Provider
 from batchbanana.providers.errors import longest_hint
-from batchbanana.spool import FULL, Linked, Part, Spool
+from batchbanana.spool import FULL, Linked, Spool
 from batchbanana.task import Attempt, Billed, Delivery, Failure, FailureKind, Held, StoredImage
 from batchbanana.together import Together, tried
 from batchbanana.transport import Answer, End, Lane, Lanes, Sink
@@ -23,8 +23,7 @@ from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 __all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
 SYNCS = 8  # turns of syncing under way at once; more only queue in the kernel
-NAMES = 2  # turns of giving names that nobody syncs yet
-RESERVATIONS = 2  # turns of making files; they wait for nothing but the file system's own journal
+STEPS = 2  # turns of making and naming files, which wait for nothing but the file system's own journal
 MOST_LINKED_EXTRAS = 8  # further images of one answer that are fetched; the others are passed over
 EXTRAS_TIMEOUT = 60.0  # seconds for all of them together: the one that counts waits for them
 
@@ -34,13 +33,12 @@ class Disk:
 
     def __init__(self, spool: Spool) -> None:
         self.threads = CapacityLimiter(SYNCS)
-        self.reserving = Together(partial(tried, Inbox.reserve), RESERVATIONS)
-        self.putting_by = Together(partial(tried, _put_by), NAMES)
+        self.steps: Steps = Together(partial(tried, _step), STEPS)
         self.keeping = Together(spool.keep_all, SYNCS)
 
 
-def _put_by(part: Part) -> None:
-    part.put_by(0)
+def _step(step: Callable[[], None]) -> None:
+    step()
 
 
 class LocalEngine:
@@ -109,7 +107,7 @@ class LocalWorker:
         """Reserve disk space."""
         inbox = Inbox(self._spool, attempt, self._provider.reader(), self._lane.secret)
         try:
-            await self._disk.reserving.do(inbox)
+            await self._disk.steps.do(inbox.reserve)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
@@ -170,7 +168,7 @@ class LocalWorker:
         if isinstance(choice.main, Link):
             main = await self._fetch(attempt, inbox, choice.main.url, choice)
         else:
-            main = await inbox.keep(choice.main, self._disk.putting_by, self._disk.keeping)
+            main = await inbox.keep(choice.main, self._disk.steps, self._disk.keeping)
         if not isinstance(main, StoredImage):
             return main
         self._holds = True

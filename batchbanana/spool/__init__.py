@@ -158,20 +158,33 @@ class Spool:
         Raises:
             OSError: the disk refuses, or a folder on the way is a link that may lead out of the job directory.
         """
-        is_there = self._link(ready, final)
-        if is_there:
-            self._files.sync_folder((self._job / final).parent)
-        return is_there
+        [result] = self.publish_all([(ready, final)])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def publish_all(self, images: Sequence[tuple[Path, Path]]) -> list[bool | Exception]:
         """Do what `publish` does for ready files with their final names; the error of one stands in its place."""
-        linked = tried(lambda one: self._link(*one), images)
-        return self._synced(linked, [(self._job / final).parent for _, final in images])
+        ways: dict[Path, Path | Exception] = {}
+        for _, final in images:
+            if final.parent not in ways:  # one look for all that goes there in this turn
+                [ways[final.parent]] = tried(self._way, [final.parent])
+        linked = tried(lambda one: self._link(one[0], ways[one[1].parent], one[1].name), images)
+        return self._synced(linked, [self._job / final.parent for _, final in images])
 
-    def _link(self, ready: Path, final: Path) -> bool:
-        target = self._job / final
-        self._refuse_links(final)
-        self._files.make_folders(target.parent)
+    def _way(self, folder: Path) -> Path:
+        """Make a folder, given relative to the job directory, where images are to stand."""
+        self._refuse_links(folder / "image")
+        target = self._job / folder
+        self._files.make_folders(target)
+        return target
+
+    def _link(self, ready: Path, way: Path | Exception, name: str) -> bool:
+        if isinstance(way, Exception):
+            raise way
+        if not name.strip(".") or "\0" in name:  # as the last part of a path it would be the folder, or the one above
+            raise OSError(errno.EPERM, f"{name!r} is no name of an image")
+        target = way / name
         try:
             self._files.link(ready, target)
         except FileExistsError:

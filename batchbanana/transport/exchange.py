@@ -13,8 +13,9 @@ import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
-from batchbanana.transport.client import CONNECT_TIMEOUT, LONGEST_CONNECT
+from batchbanana.transport.client import LONGEST_CONNECT
 from batchbanana.transport.coding import PIECE, Decoder, UnreadableError
+from batchbanana.transport.line import CONNECT_TIMEOUT
 from batchbanana.transport.patience import Patience
 
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable

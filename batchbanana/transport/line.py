@@ -11,6 +11,7 @@ import select
 import ssl
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import cast
 
 import anyio
 import h11
@@ -131,7 +132,7 @@ class _Wire(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._http.receive_data(self._buffer[:nbytes])
+        self._http.receive_data(cast("bytes", self._buffer[:nbytes]))  # it takes whatever can be appended to bytes
         self._unread += nbytes
         if self._unread > MOST_UNREAD and not self._is_paused and self._transport is not None:
             self._is_paused = True
@@ -226,7 +227,7 @@ class _Wire(asyncio.BufferedProtocol):
     async def head(self) -> h11.Response:
         """Give the answer's head, when it has come."""
         while not isinstance(event := await self._event(), h11.Response):
-            if event is h11.PAUSED or not isinstance(event, h11.InformationalResponse):
+            if not isinstance(event, h11.InformationalResponse):
                 raise httpx.RemoteProtocolError("the server disconnected without an answer")
         return event
 
@@ -235,7 +236,7 @@ class _Wire(asyncio.BufferedProtocol):
         event = await self._event()
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
-    async def _event(self) -> h11.Event | type[h11.PAUSED]:
+    async def _event(self) -> object:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 await self._more()
