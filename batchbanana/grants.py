@@ -46,6 +46,7 @@ class Grants:
         self._leaving = 0  # have been promised money and wait for the limits
         self._promised = 0  # micro-dollars
         self._settled = anyio.Event()
+        self._waiting = False  # whether somebody waits for that
         self.count = 0
 
     @property
@@ -79,6 +80,7 @@ class Grants:
             if not self._in_flight and not self._leaving:
                 self._stop(Stop(exit_code=Exit.MONEY, reason=self._out_of_money(grant, price), is_own=True))
                 break
+            self._waiting = True
             await self._settled.wait()
         return grant is Grant.GRANTED
 
@@ -168,8 +170,10 @@ class Grants:
         return grant
 
     def _tell(self) -> None:
-        self._settled.set()
-        self._settled = anyio.Event()
+        if self._waiting:
+            self._waiting = False
+            self._settled.set()
+            self._settled = anyio.Event()
 
 
 def _dearer(thousandths: int) -> str:

@@ -5,9 +5,10 @@ state machines over a monotonic `now` in seconds; only `Limits` looks at the clo
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 from aiolimiter import AsyncLimiter
@@ -138,7 +139,8 @@ class Limits:
         self._money = money
         self._is_patient = is_patient
         self._gates = Gates()
-        self._turns: dict[str, anyio.Lock] = {}
+        # Nobody else is let in between when the turn is free: an attempt has waited enough on its way.
+        self._turns: defaultdict[str, anyio.Lock] = defaultdict(partial(anyio.Lock, fast_acquire=True))
         self._ramps: Counter[str] = Counter()  # departures after a pause that are spaced: it must not end in a stampede
         self._flying: Counter[str] = Counter()  # in flight, by model
         self._unsure: set[str] = (
@@ -146,9 +148,10 @@ class Limits:
         )  # models that said no and not for how long: asked one at a time until they say yes
         self._aside: set[str] = set()
         self._changed = anyio.Event()
+        self._sleeping = False  # whether somebody waits for that
         self._closed = False
         self._price = 0  # of the request that asked last
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._good = self._clock()
         self.concurrency = Concurrency(most=concurrency)
         self._pacer = self._make_pacer()
@@ -175,9 +178,8 @@ class Limits:
         async with self._turn(model):
             self._price = price
             await self._until_open(model, price, can_wait_elsewhere=can_wait_elsewhere)
-            await self._pace(model)
-            # Pacing took time, and another model may have taken the place.
-            await self._until_open(model, price, can_wait_elsewhere=can_wait_elsewhere)
+            if await self._pace(model):  # that took time, and another model may have taken the place
+                await self._until_open(model, price, can_wait_elsewhere=can_wait_elsewhere)
             leave = Leave(model, price, len(self._windows), is_probe=self._breaker(model).leaves())
             for window, place in self._taken(leave):
                 window.enter(place)
@@ -191,12 +193,15 @@ class Limits:
                 raise NotNow
             await self._sleep(LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP))
 
-    async def _pace(self, model: str) -> None:
-        if self._ramps[model]:
+    async def _pace(self, model: str) -> bool:
+        """Spread what may leave at once; says whether there was anything to wait for."""
+        is_ramp = bool(self._ramps[model])
+        if is_ramp:
             self._ramps[model] -= 1
             await anyio.sleep(1 / self.concurrency.allowed)
         if self._pacer is not None:
             await self._pacer.acquire()
+        return is_ramp or self._pacer is not None
 
     def departs(self, leave: Leave) -> None:
         """Say that the bytes of a request leave: the windows count from here, as the server does."""
@@ -354,18 +359,21 @@ class Limits:
 
     async def _sleep(self, seconds: float) -> None:
         """Wait until something changes, or so many seconds."""
+        self._sleeping = True
         with anyio.move_on_after(seconds):
             await self._changed.wait()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._sleeping:  # else an event would be made anew several times an image, for nobody
+            self._sleeping = False
+            self._changed.set()
+            self._changed = anyio.Event()
 
     def _turn(self, model: str) -> anyio.Lock:
-        return self._turns.setdefault(model, anyio.Lock())
+        return self._turns[model]
 
     def _breaker(self, model: str) -> Breaker:
-        return self._breakers.setdefault(model, Breaker())
+        return self._breakers[model]
 
     def _make_pacer(self) -> AsyncLimiter | None:
         # A whole minute's allowance may leave at once by the window's rule, but not in one burst: it is spread over a

@@ -159,7 +159,9 @@ class Exchange:
                     return
                 if len(piece) == PIECE:  # more may be in this chunk than is good for the others and for the deadline
                     await checkpoint()
-            scope.deadline = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+            until = self._patience.arrived(anyio.current_time(), len(chunk), in_image=self._sink.in_image())
+            if until != scope.deadline:  # setting a timer anew costs as much as all the rest here
+                scope.deadline = until
 
     async def _read_error(self, chunks: AsyncIterator[bytes]) -> None:
         decoder = self._decoder()
