@@ -109,7 +109,8 @@ class Ledger:
     def __init__(self, job: Path, store: Store) -> None:
         self._store = store
         self._metadata = Metadata(job / "metadata.jsonl", store, store.check_fence)
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
+        self._waiting: list[Waiting] = []  # not handed over yet
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._broken: BatchError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,6 +123,7 @@ class Ledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._store.close()
@@ -133,8 +135,15 @@ class Ledger:
         """
         assert self._loop is not None, "the ledger is not open"  # noqa: S101 -- a programmer's mistake, not a user's
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put((operation, future))
+        if not self._waiting:  # the others of this turn of the event loop shall share the commit
+            self._loop.call_soon(self._hand_over)
+        self._waiting.append((operation, future))
         return await future
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._queue.put(self._waiting)
+            self._waiting = []
 
     async def begin(self, sending: Sending) -> Grant:
         """Reserve money for an attempt and write it down; only after this may it be sent."""
@@ -177,17 +186,17 @@ class Ledger:
                 self._finish()
                 return
 
-    def _gather(self, first: Waiting) -> list[Waiting]:
-        batch = [first]
+    def _gather(self, first: list[Waiting]) -> list[Waiting]:
+        batch = first
         while len(batch) < MOST_A_COMMIT:
             try:
-                item = self._queue.get_nowait()
+                more = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if item is None:
+            if more is None:
                 self._queue.put(None)
                 break
-            batch.append(item)
+            batch += more
         return batch
 
     def _commit(self, batch: list[Waiting]) -> None:
