@@ -36,7 +36,7 @@ from batchbanana.task import Billed, Outcome
 DISK_FAULTS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
 UNKNOWN_PRICE = 250_000  # micro-dollars; about the dearest list price, so that unpriced silence is bounded too
-OUTCOME = "outcomes (key, outcome, attempt, file, size, sha256, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INTO_OUTCOMES = "INTO outcomes (key, outcome, attempt, file, size, sha256, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `json.dumps` makes one for every row
 LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
 
@@ -169,17 +169,10 @@ class Store:
         price = sending.price or 0
         if (grant := self.room(price)) is not Grant.GRANTED:
             return grant
+        key, errand = bytes.fromhex(sending.key), _dump(sending.errand)
         self._db.execute(
             "INSERT INTO attempts (id, run, key, resolution, sent, price, errand) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                sending.id,
-                self._run,
-                bytes.fromhex(sending.key),
-                sending.resolution,
-                time.time(),
-                sending.price,
-                _dump(sending.errand),
-            ),
+            (sending.id, self._run, key, sending.resolution, time.time(), sending.price, errand),
         )
         self._flying[sending.id] = sending.price
         self.money.reserved += price
@@ -223,18 +216,18 @@ class Store:
         if attempt in self._flying:
             return self._flying[attempt]
         row = self._db.execute("SELECT price FROM attempts WHERE id = ?", (attempt,)).fetchone()  # an earlier run's
-        return None if row is None else row[0]
+        return row[0] if row else None
 
     def conclude(self, ending: Ending) -> None:
         """Write down a task's outcome; one without an image never takes the place of one with an image."""
         key, record = bytes.fromhex(ending.key), _dump(ending.record)
         row = (key, str(ending.outcome), ending.attempt, ending.file, ending.size, ending.sha256, record)
         try:  # hardly any task has an outcome before, so nobody looks for one first
-            seq = self._db.execute(f"INSERT INTO {OUTCOME}", row).lastrowid
+            seq = self._db.execute(f"INSERT {INTO_OUTCOMES}", row).lastrowid
         except sqlite3.IntegrityError:
             if not self._makes_way(key, ending):
                 return
-            seq = self._db.execute(f"INSERT OR REPLACE INTO {OUTCOME}", row).lastrowid
+            seq = self._db.execute(f"INSERT OR REPLACE {INTO_OUTCOMES}", row).lastrowid
         if ending.file is not None and self._followed is not None and seq is not None:
             self._followed.append((seq, record))
 
