@@ -149,7 +149,5 @@ class Lane:
     def _open(self) -> httpx.AsyncBaseTransport:
         if self._transport is None:
             straight = self._proxy is None
-            self._transport = (
-                client.line(self._tls, self._buffer) if straight else client.connect(self._tls, self._proxy)
-            )
+            self._transport = client.line(self._tls, self._buffer) if straight else client.connect(self._tls, self._proxy)
         return self._transport
