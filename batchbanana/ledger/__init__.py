@@ -1,7 +1,8 @@
 """The durable record of attempts and outcomes: one writing thread, many operations a commit.
 
 The event loop hands operations over and waits for them; each is durable when its call returns. Operations that are
-waiting while a commit is under way share the next one, so the disk's sync time is paid once for all of them.
+waiting while a commit is under way share the next one, so the disk's sync time is paid once for all of them; so do
+those of one turn of the event loop, since a commit costs far more processor time than an operation.
 """
 
 import asyncio
@@ -109,7 +110,9 @@ class Ledger:
     def __init__(self, job: Path, store: Store) -> None:
         self._store = store
         self._metadata = Metadata(job / "metadata.jsonl", store, store.check_fence)
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
+        self._waiting: list[Waiting] = []  # not handed over yet; the event loop's own, like the next
+        self._is_committing = False
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._broken: BatchError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,6 +125,9 @@ class Ledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._waiting:  # what nobody waits for any longer is carried out all the same
+            self._queue.put(self._waiting)
+            self._waiting = []
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._store.close()
@@ -133,8 +139,17 @@ class Ledger:
         """
         assert self._loop is not None, "the ledger is not open"  # noqa: S101 -- a programmer's mistake, not a user's
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put((operation, future))
+        if not self._waiting and not self._is_committing:
+            self._loop.call_soon(self._hand_over)
+        self._waiting.append((operation, future))
         return await future
+
+    def _hand_over(self) -> None:
+        """Give the thread what waits, at the end of a turn: a thread that got the first alone would begin with that."""
+        if self._waiting and not self._is_committing:
+            self._is_committing = True
+            self._queue.put(self._waiting[:MOST_A_COMMIT])
+            self._waiting = self._waiting[MOST_A_COMMIT:]
 
     async def begin(self, sending: Sending) -> Grant:
         """Reserve money for an attempt and write it down; only after this may it be sent."""
@@ -168,27 +183,9 @@ class Ledger:
         return self._store.room(price)
 
     def _work(self) -> None:
-        while True:
-            first = self._queue.get()
-            batch = [] if first is None else self._gather(first)
-            if batch:
-                self._commit(batch)
-            if first is None:
-                self._finish()
-                return
-
-    def _gather(self, first: Waiting) -> list[Waiting]:
-        batch = [first]
-        while len(batch) < MOST_A_COMMIT:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                self._queue.put(None)
-                break
-            batch.append(item)
-        return batch
+        while (batch := self._queue.get()) is not None:
+            self._commit(batch)
+        self._finish()
 
     def _commit(self, batch: list[Waiting]) -> None:
         results: list[Any] | None = None
@@ -219,19 +216,21 @@ class Ledger:
             self._store.recount()
 
     def _answer(self, batch: list[Waiting], results: list[Any] | None) -> None:
-        """Tell everybody; what was committed is told as such, even if something broke right after it."""
-
-        def tell() -> None:
-            for number, (_, future) in enumerate(batch):
-                if future.cancelled():
-                    continue
-                if results is not None:
-                    future.set_result(results[number])
-                else:
-                    future.set_exception(self._broken or LedgerError("The ledger's thread has ended; please report it"))
-
         assert self._loop is not None  # noqa: S101 -- set before the thread starts
-        self._loop.call_soon_threadsafe(tell)
+        self._loop.call_soon_threadsafe(self._tell, batch, results)
+
+    def _tell(self, batch: list[Waiting], results: list[Any] | None) -> None:
+        """Tell everybody; what was committed is told as such, even if something broke right after it."""
+        for number, (_, future) in enumerate(batch):
+            if future.cancelled():
+                continue
+            if results is not None:
+                future.set_result(results[number])
+            else:
+                future.set_exception(self._broken or LedgerError("The ledger's thread has ended; please report it"))
+        self._is_committing = False
+        assert self._loop is not None  # noqa: S101 -- set before the thread starts
+        self._loop.call_soon(self._hand_over)  # after those who were just told, and may have more to write down
 
     def _finish(self) -> None:
         try:

@@ -7,7 +7,7 @@ on when a run died.
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
@@ -37,17 +37,25 @@ class Metadata:
         self._safe = self._seq, self._bytes  # what a power loss leaves
         self._told = self._safe
         self._handle: BinaryIO | None = None
+        self._made: list[tuple[int, str]] = []  # images since the file was opened, whose lines it does not have yet
 
     def catch_up(self) -> None:
-        """Append the lines of images that the file does not have yet."""
+        """Append the lines of images that the file does not have yet; what they belong to is committed."""
         if self._handle is None:
             if not self._has_begun():
                 return
             self._handle = self._reopen()
-        for seq, line in self._store.image_records(self._seq):
-            self._bytes += self._handle.write(line.encode() + b"\n")
+            self._append(self._handle, self._store.image_records(self._seq))
+            self._made = self._store.follow()  # so that the ledger need not be asked after each commit
+        elif self._made:
+            self._append(self._handle, self._made)
+            self._made.clear()
+
+    def _append(self, handle: BinaryIO, images: Iterable[tuple[int, str]]) -> None:
+        for seq, line in images:
+            self._bytes += handle.write(line.encode() + b"\n")
             self._seq = seq
-        self._handle.flush()
+        handle.flush()
 
     def remember(self) -> None:
         """Leave in the ledger how far the file is right for certain, in the transaction that is open."""
@@ -135,10 +143,8 @@ class Metadata:
         self._safe = 0, 0
         refuse_odd(aside)
         with aside.open("wb") as handle:
-            for seq, line in self._store.image_records(0):
-                self._bytes += handle.write(line.encode() + b"\n")
-                self._seq = seq
-            handle.flush()
+            self._append(handle, self._store.image_records(0))
+            self._made.clear()  # those are among them
             os.fsync(handle.fileno())
         self._check()
         refuse_odd(self._path)

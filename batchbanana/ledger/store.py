@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbanana.errors import DiskError, FencedError, LedgerError
+from batchbanana.ledger.counting import count_money
 from batchbanana.ledger.fence import NEWEST, TAKEN, identity, moved
 from batchbanana.ledger.schema import prepare, refuse_odd_ledger
 from batchbanana.ledger.values import (
@@ -35,6 +36,8 @@ from batchbanana.task import Billed, Outcome
 DISK_FAULTS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 STALE = "metadata_stale"  # a line of metadata.jsonl no longer holds
 UNKNOWN_PRICE = 250_000  # micro-dollars; about the dearest list price, so that unpriced silence is bounded too
+INTO_OUTCOMES = "INTO outcomes (key, outcome, attempt, file, size, sha256, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `json.dumps` makes one for every row
 LOOKUP_BLOCK = 500  # keys a SELECT; far below SQLite's limit on parameters
 
 
@@ -52,7 +55,8 @@ class Store:
         self._opened = identity(path)
         self._caps = caps
         self._run = 0
-        self._flying: dict[int, int] = {}  # what this run's open attempts may cost
+        self._flying: dict[int, int | None] = {}  # the prices of this run's open attempts
+        self._followed: list[tuple[int, str]] | None = None
         self._money: Money | None = None
 
     @classmethod
@@ -81,7 +85,7 @@ class Store:
     def money(self) -> Money:
         """What the job has cost; a mere reader has it counted when he asks for it first."""
         if self._money is None:
-            self._money = self._count_money()
+            self._money = count_money(self._db)
         return self._money
 
     @property
@@ -141,47 +145,47 @@ class Store:
 
     def room(self, price: int) -> Grant:
         """Say whether the money limits leave room for one more attempt at `price` micro-dollars."""
-        caps, money = self._caps, self.money
-        flying = sum(self._flying.values()) + (price or UNKNOWN_PRICE)
-        if caps.max_possibly_billed is not None and _is_silent(self.possible, flying, caps.max_possibly_billed):
+        caps = self._caps
+        if caps.max_possibly_billed is not None and self._is_silent(price, caps.max_possibly_billed):
             return Grant.POSSIBLY_BILLED
-        if caps.max_cost is not None and money.at_worst(price, caps.unpriced) > caps.max_cost:
+        if caps.max_cost is not None and self.money.at_worst(price, caps.unpriced) > caps.max_cost:
             return Grant.CAP
         return Grant.GRANTED
+
+    def _is_silent(self, price: int, limit: int) -> bool:
+        """Say whether too many attempts have got no answer to send one more at `price`.
+
+        What is in flight counts once half of the limit is reached: a service may fall silent for all of it at once, but
+        before that, one lost answer would slow a large pool down for nothing.
+        """
+        possible = self.possible
+        if 2 * possible < limit:
+            return False
+        flying = tuple(self._flying.values())  # at one stroke: the event loop looks, too
+        return possible >= limit or possible + sum(each or UNKNOWN_PRICE for each in (*flying, price)) > limit
 
     def begin(self, sending: Sending) -> Grant:
         """Reserve money for an attempt and write it down, in the caller's transaction, or refuse."""
         price = sending.price or 0
         if (grant := self.room(price)) is not Grant.GRANTED:
             return grant
+        key, errand = bytes.fromhex(sending.key), _dump(sending.errand)
         self._db.execute(
             "INSERT INTO attempts (id, run, key, resolution, sent, price, errand) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                sending.id,
-                self._run,
-                bytes.fromhex(sending.key),
-                sending.resolution,
-                time.time(),
-                sending.price,
-                _dump(sending.errand),
-            ),
+            (sending.id, self._run, key, sending.resolution, time.time(), sending.price, errand),
         )
-        self._flying[sending.id] = price or UNKNOWN_PRICE
+        self._flying[sending.id] = sending.price
         self.money.reserved += price
         return Grant.GRANTED
 
     def settle(self, settlement: Settlement) -> None:
         """Write down how an attempt ended, with the task's outcome if it decided it."""
-        row = self._db.execute(
-            "SELECT price FROM attempts WHERE id = ? AND result IS NULL", (settlement.attempt,)
-        ).fetchone()
-        if row is None:
-            raise LedgerError(f"Attempt {settlement.attempt} was settled twice; please report this")
-        price = row[0] or 0
+        known = self._price_of(settlement.attempt)
+        price = known or 0
         cost = settlement.cost if settlement.billed is Billed.YES else None
-        self._db.execute(
+        written = self._db.execute(
             "UPDATE attempts SET errand = NULL, sent = coalesce(?, sent), ended = ?, result = ?, billed = ?, cost = ?,"
-            " status = ?, message = ? WHERE id = ?",
+            " status = ?, message = ? WHERE id = ? AND result IS NULL",
             (
                 settlement.departed,
                 time.time(),
@@ -193,34 +197,52 @@ class Store:
                 settlement.attempt,
             ),
         )
+        if written.rowcount != 1:
+            raise LedgerError(f"Attempt {settlement.attempt} was settled twice; please report this")
         self._flying.pop(settlement.attempt, None)
-        self.money.reserved -= price
-        self.money.settled += cost or 0
-        self.money.unpriced += settlement.billed is Billed.YES and cost is None
-        self.money.dearest = max(self.money.dearest, per_mille(cost, price))
+        money = self.money
+        money.reserved -= price
+        money.settled += cost or 0
+        money.unpriced += settlement.billed is Billed.YES and cost is None
+        money.dearest = max(money.dearest, per_mille(cost, price))
         if settlement.billed is Billed.UNKNOWN:
-            self.money.possible += price
-            self.money.possible_count += 1
-            self.money.possible_unpriced += row[0] is None
+            money.possible += price
+            money.possible_count += 1
+            money.possible_unpriced += known is None
         if settlement.ending is not None:
             self.conclude(settlement.ending)
 
+    def _price_of(self, attempt: int) -> int | None:
+        if attempt in self._flying:
+            return self._flying[attempt]
+        row = self._db.execute("SELECT price FROM attempts WHERE id = ?", (attempt,)).fetchone()  # an earlier run's
+        return row[0] if row else None
+
     def conclude(self, ending: Ending) -> None:
         """Write down a task's outcome; one without an image never takes the place of one with an image."""
-        key = bytes.fromhex(ending.key)
-        held = self._db.execute("SELECT file FROM outcomes WHERE key = ? AND file IS NOT NULL", (key,)).fetchone()
+        key, record = bytes.fromhex(ending.key), _dump(ending.record)
+        row = (key, str(ending.outcome), ending.attempt, ending.file, ending.size, ending.sha256, record)
+        try:  # hardly any task has an outcome before, so nobody looks for one first
+            seq = self._db.execute(f"INSERT {INTO_OUTCOMES}", row).lastrowid
+        except sqlite3.IntegrityError:
+            if not self._makes_way(key, ending):
+                return
+            seq = self._db.execute(f"INSERT OR REPLACE {INTO_OUTCOMES}", row).lastrowid
+        if ending.file is not None and self._followed is not None and seq is not None:
+            self._followed.append((seq, record))
+
+    def _makes_way(self, key: bytes, ending: Ending) -> bool:
+        """Say whether the outcome that stands is to be replaced, and write down what comes with that, or without."""
+        held = self._db.execute("SELECT 1 FROM outcomes WHERE key = ? AND file IS NOT NULL", (key,)).fetchone()
+        final = f"final:{key.hex().upper()}"
         if held is not None and ending.file is None:
             self._db.execute("UPDATE outcomes SET attempt = ? WHERE key = ?", (ending.attempt, key))
-            self.put(f"final:{key.hex().upper()}", 1)
-            return
+            self.put(final, 1)
+            return False
         if held is not None:
             self.put(STALE, 1)
-            self._db.execute("DELETE FROM meta WHERE name = ?", (f"final:{key.hex().upper()}",))
-        self._db.execute(
-            "INSERT OR REPLACE INTO outcomes (key, outcome, attempt, file, size, sha256, record)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, str(ending.outcome), ending.attempt, ending.file, ending.size, ending.sha256, _dump(ending.record)),
-        )
+            self.forget(final)
+        return True
 
     def unsettled(self) -> list[Unsettled]:
         """List the attempts that an earlier run left in flight."""
@@ -331,6 +353,11 @@ class Store:
             "SELECT seq, record FROM outcomes WHERE seq > ? AND file IS NOT NULL ORDER BY seq", (after,)
         )
 
+    def follow(self) -> list[tuple[int, str]]:
+        """Give what `image_records` would, of every image from now on, as a list that grows and is the caller's."""
+        self._followed = []
+        return self._followed
+
     # Small facts
 
     def get(self, name: str) -> int | None:
@@ -374,43 +401,12 @@ class Store:
 
     def recount(self) -> None:
         """Count the money anew from the file, after a transaction was rolled back."""
-        self._money = self._count_money()
-
-    def _count_money(self) -> Money:
-        row = self._db.execute(
-            "SELECT coalesce(sum(cost), 0), coalesce(sum(CASE WHEN result IS NULL THEN price END), 0),"
-            " coalesce(sum(CASE WHEN billed = 'unknown' THEN price END), 0),"
-            " count(CASE WHEN billed = 'unknown' THEN 1 END),"
-            " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END),"
-            " count(CASE WHEN billed = 'yes' AND cost IS NULL THEN 1 END),"
-            " coalesce(max(CASE WHEN cost > price AND price > 0 THEN (cost * 1000 + price - 1) / price END), 1000)"
-            " FROM attempts"
-        ).fetchone()
-        return Money(
-            settled=row[0],
-            reserved=row[1],
-            possible=row[2],
-            possible_count=row[3],
-            possible_unpriced=row[4],
-            unpriced=row[5],
-            dearest=row[6],
-        )
-
-
-def _is_silent(possible: int, flying: int, limit: int) -> bool:
-    """Say whether too many attempts have got no answer, `flying` being what is in flight and about to be.
-
-    What is in flight counts once half of the limit is reached: a service may fall silent for all of it at once, but
-    before that, one lost answer would slow a large pool down for nothing.
-    """
-    return possible >= limit or (2 * possible >= limit and possible + flying > limit)
+        self._money = count_money(self._db)
+        if self._followed is not None:
+            self._followed.clear()
 
 
 def is_disk_fault(error: Exception) -> bool:
     """Whether SQLite complains of the disk, full, failing or forbidden, and not of what the file holds."""
     # The lowest byte is the kind of fault; the others say where it happened.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_FAULTS
-
-
-def _dump(data: object) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
