@@ -27,14 +27,14 @@ class ImageError(ValueError):
     """The bytes are not a whole picture; the message is half a sentence that says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make its making dear: a picture of a kilobyte takes a dozen
 class Take:
     """A walker's wish for the next bytes."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Skip:
     """A walker's wish to pass over bytes."""
 
@@ -82,9 +82,15 @@ class Inspector:
             return
         if self._held:
             data, self._held = self._held + data, b""
-        position = 0 if self._walker else self._recognise(data)
-        while position < len(data) and not (self._size or self._fault):
-            position = self._grant(data, position)
+        walker = self._walker or self._recognise(data)
+        if walker is None:
+            return
+        try:
+            self._walk(walker, data)
+        except StopIteration as end:
+            self._size = end.value
+        except ImageError as error:
+            self._fault = str(error)
 
     def result(self) -> Picture:
         """Say what the picture is.
@@ -103,70 +109,67 @@ class Inspector:
         width, height = self._size
         return Picture(mime=self._format.mime, ending=self._format.ending, width=width, height=height)
 
-    def _recognise(self, data: bytes) -> int:
-        """Choose the walker by the magic bytes; returns where to begin: at the end as long as there are too few."""
+    def _recognise(self, data: bytes) -> Walker | None:
+        """Choose the walker by the magic bytes; None as long as there are too few."""
         if len(data) < MAGIC_BYTES:
             self._held = data
-            return len(data)
+            return None
         self._format = next((known for known in FORMATS if known.magic.match(data)), None)
         if self._format is None:
             self._fault = f"the bytes are not a picture's, they begin with {data[:MAGIC_BYTES]!r}"
-            return len(data)
+            return None
         self._walker = self._format.walk()
-        self._advance(None)
-        return 0
+        self._wish = next(self._walker)
+        self._steps = 1
+        return self._walker
 
-    def _grant(self, data: bytes, position: int) -> int:
-        """Fulfil the walker's wish as far as the bytes go; returns the position after what was used."""
-        wish = self._wish
+    def _walk(self, walker: Walker, data: bytes) -> None:
+        """Fulfil the walker's wishes as far as the bytes go; its end or its fault comes as an exception."""
+        wish, position, size = self._wish, 0, len(data)
+        while position < size:
+            granted = b""
+            if isinstance(wish, Skip):
+                end = position + wish.count
+            elif isinstance(wish, Take):
+                end = position + wish.count
+                granted = data[position:end]
+            elif isinstance(wish, Marker):
+                found = JPEG_MARKER.search(data, position)
+                end = found.end() if found else size + 1
+                granted = data[end - 1 : end]
+            else:
+                end = _end_of_blocks(data, position + wish.under_way)
+            if end > size:
+                wish = self._put_off(wish, data, position, end)
+                break
+            self._steps += 1
+            if self._steps > STEPS:
+                raise ImageError("the picture consists of too many parts")
+            wish = walker.send(granted)
+            position = end
+        self._wish = wish
+
+    def _put_off(self, wish: Wish, data: bytes, position: int, end: int) -> Wish:
+        """Give what is left of a wish that goes beyond the data."""
         if isinstance(wish, Skip):
-            end = position + wish.count
-            if end > len(data):
-                self._wish = Skip(end - len(data))
-                return len(data)
-            self._advance(b"")
-            return end
+            return Skip(end - len(data))
         if isinstance(wish, SkipBlocks):
-            return self._pass_blocks(wish.under_way, data, position)
-        if isinstance(wish, Marker):
-            found = JPEG_MARKER.search(data, position)
-            if found is None:
-                self._held = data[-1:] if data[-1] == 0xFF else b""
-                return len(data)
-            self._advance(data[found.end() - 1 : found.end()])
-            return found.end()
-        end = position + wish.count
-        if end > len(data):
+            return SkipBlocks(end - len(data) - 1)
+        if isinstance(wish, Take):
             self._held = data[position:]
-            return len(data)
-        self._advance(data[position:end])
-        return end
+        elif data[-1] == 0xFF:
+            self._held = data[-1:]
+        return wish
 
-    def _pass_blocks(self, under_way: int, data: bytes, position: int) -> int:
-        """Pass over blocks in a loop of their own, for they may hold a byte each."""
-        position += under_way
-        while position < len(data):
-            length = data[position]
-            position += 1 + length
-            if not length:
-                self._advance(b"")
-                return position
-        self._wish = SkipBlocks(position - len(data))
-        return len(data)
 
-    def _advance(self, granted: bytes | None) -> None:
-        """Let the walker go on to its next wish, its end or its fault."""
-        assert self._walker is not None  # noqa: S101  # for the type checker: chosen before any wish is granted
-        self._steps += 1
-        if self._steps > STEPS:
-            self._fault = "the picture consists of too many parts"
-            return
-        try:
-            self._wish = next(self._walker) if granted is None else self._walker.send(granted)
-        except StopIteration as end:
-            self._size = end.value
-        except ImageError as error:
-            self._fault = str(error)
+def _end_of_blocks(data: bytes, position: int) -> int:
+    """Pass over blocks, which may hold a byte each; where they do not end, it is one more than is passed."""
+    while position < len(data):
+        length = data[position]
+        position += 1 + length
+        if not length:
+            return position
+    return position + 1
 
 
 def _png() -> Walker:

@@ -108,7 +108,7 @@ def grouped(items: Sequence[str | int | Link], wanted: Callable[[int | Link], bo
         elif item not in seen and wanted(item):
             seen.add(item)
             groups[-1].append(item)
-    return tuple(tuple(group) for group in groups if group)
+    return tuple([tuple(group) for group in groups if group])
 
 
 def choose(answer: Answer, images: Sequence[Received], attempt: Attempt, *, whole: bool) -> list[int | Link]:

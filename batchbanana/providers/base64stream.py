@@ -32,6 +32,8 @@ class Base64Stream:
 
     def feed(self, text: bytes) -> bytes:
         """Take the next characters, give the bytes that are certain."""
+        if not text:
+            return b""
         text = self._carry + text
         if not self._started:
             start = self._data_start(text)
@@ -43,6 +45,8 @@ class Base64Stream:
 
     def finish(self) -> bytes:
         """Say that no more comes; gives the last bytes, whose padding may be missing."""
+        if not self._carry:
+            return b""
         if self._carry.lstrip(SPACE).startswith(DATA_URI):
             self.fault = self.fault or BAD
         text = self._carry.translate(URL_SAFE, SPACE)

@@ -20,7 +20,7 @@ from batchbanana.providers.answer import (
 from batchbanana.providers.chattext import Attention, Item, address_of, is_whole, items_of
 from batchbanana.providers.errors import problem_in
 from batchbanana.providers.fields import count, get, last_text, mappings, snake
-from batchbanana.providers.jsonskim import Use
+from batchbanana.providers.outline import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
 from batchbanana.task import Billed, Charge
@@ -45,7 +45,7 @@ def use_of(container: str, key: str) -> Use:
 
 def read_answer(document: object, images: int) -> Answer:
     """Read a document in which numbers stand for images, of which there are so many."""
-    roots = list(mappings(document))
+    roots = mappings(document)
     if not roots:
         return UNREADABLE
     if any(get(root, "candidates") or get(root, "promptFeedback") for root in roots):

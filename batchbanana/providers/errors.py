@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from batchbanana.providers.fields import get, mappings
-from batchbanana.providers.jsonskim import Skim, Use
+from batchbanana.providers.jsonskim import Skim
+from batchbanana.providers.outline import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import OTHERWISE, RULES, STATUS_CODES, WRAPPED, WRAPS, Rule
 from batchbanana.task import Failure
@@ -149,7 +150,7 @@ def read_document(document: object) -> Problem:
 
 
 def _error_of(document: object) -> Mapping[str, object]:
-    first: Mapping[str, object] = next(mappings(document), {})
+    first: Mapping[str, object] = next(iter(mappings(document)), {})
     error = first.get("error")
     if isinstance(error, Mapping):
         return error
@@ -160,7 +161,7 @@ def _error_of(document: object) -> Mapping[str, object]:
 
 
 def _read_error(error: Mapping[str, object]) -> Problem:
-    details = list(mappings(error.get("details")))
+    details = mappings(error.get("details"))
     delays = [delay for detail in details if (delay := duration(detail.get("retryDelay"))) is not None]
     return Problem(
         form="json",

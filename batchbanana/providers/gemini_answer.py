@@ -15,7 +15,7 @@ from batchbanana.providers.answer import (
 from batchbanana.providers.chattext import Attention, Item, address_of, is_whole, items_of
 from batchbanana.providers.errors import problem_in
 from batchbanana.providers.fields import count, get, last_text, mappings
-from batchbanana.providers.jsonskim import Use
+from batchbanana.providers.outline import Use
 from batchbanana.providers.quoting import one_line
 from batchbanana.providers.tables import REFUSED
 from batchbanana.task import Billed, Charge
@@ -32,7 +32,7 @@ def use_of(container: str, key: str) -> Use:
 
 def read_answer(document: object, images: int) -> Answer:
     """Read a document in which numbers stand for images, of which there are so many."""
-    roots = list(mappings(document))
+    roots = mappings(document)
     if not roots:
         return UNREADABLE
     candidates = [candidate for root in roots for candidate in mappings(get(root, "candidates"))]
@@ -42,8 +42,8 @@ def read_answer(document: object, images: int) -> Answer:
     thought = [item for part in parts if part.get("thought") is True for item in _items(part, attention)]
     native = {index for part in parts if type(index := get(get(part, "inlineData"), "data")) is int}
     feedback = [get(root, "promptFeedback") for root in roots]
-    blocked = last_text(get(block, "blockReason") for block in feedback)
-    reason, verdict = verdict_on([last_text(get(candidate, "finishReason") for candidate in candidates)])
+    blocked = last_text([get(block, "blockReason") for block in feedback])
+    reason, verdict = verdict_on([last_text([get(candidate, "finishReason") for candidate in candidates])])
     if blocked:
         reason, verdict = blocked, REFUSED
     note = last_text(
@@ -51,6 +51,7 @@ def read_answer(document: object, images: int) -> Answer:
         + [get(block, "blockReasonMessage") for block in feedback]
     )
     usage = next((usage for root in roots for usage in mappings(get(root, "usageMetadata"))), {})
+    tokens = _image_tokens(usage)
     return Answer(
         ranks=(
             grouped(final, lambda item: item in native and _is_number(item, images)),
@@ -63,9 +64,9 @@ def read_answer(document: object, images: int) -> Answer:
         reason=reason,
         verdict=verdict,
         note=note,
-        billed=Billed.NO if says_free(note) else _billed(usage, refused=verdict is REFUSED),
-        charge=Charge(image_tokens=_image_tokens(usage)),
-        model_version=one_line(last_text(get(root, "modelVersion") for root in roots), NAME_LIMIT) or None,
+        billed=Billed.NO if says_free(note) else _billed(usage, tokens, refused=verdict is REFUSED),
+        charge=Charge(image_tokens=tokens),
+        model_version=one_line(last_text([get(root, "modelVersion") for root in roots]), NAME_LIMIT) or None,
         problem=None if candidates else problem_in(roots[-ERRORS:]),
     )
 
@@ -88,15 +89,12 @@ def _is_number(item: object, images: int) -> bool:
     return type(item) is int and 0 <= item < images
 
 
-def _billed(usage: Mapping[str, object], *, refused: bool) -> Billed:
-    return billed_without_image(
-        image=_image_tokens(usage),
-        output=count(get(usage, "candidatesTokenCount")) if usage else None,
-        refused=refused,
-    )
+def _billed(usage: Mapping[str, object], image: int | None, *, refused: bool) -> Billed:
+    output = count(get(usage, "candidatesTokenCount")) if usage else None
+    return billed_without_image(image=image, output=output, refused=refused)
 
 
 def _image_tokens(usage: Mapping[str, object]) -> int | None:
-    details = list(mappings(get(usage, "candidatesTokensDetails")))
+    details = mappings(get(usage, "candidatesTokensDetails"))
     image = sum(count(get(detail, "tokenCount")) for detail in details if get(detail, "modality") == "IMAGE")
     return image if details else None

@@ -1,11 +1,12 @@
 """The machine that reads an answer's body as it arrives, the same for every format of JSON."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Received
 from batchbanana.providers.answer import Answer, choose, failure_of_broken, failure_without_image
 from batchbanana.providers.base64stream import Base64Stream
-from batchbanana.providers.jsonskim import Piece, Skim, Use
+from batchbanana.providers.jsonskim import Piece, Skim
+from batchbanana.providers.outline import Use
 from batchbanana.task import Attempt, Billed, Failure
 
 IMAGE_LIMIT = 128 * 1024 * 1024  # bytes of one decoded image; whole answers of 30 MB were seen
@@ -33,7 +34,10 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """Take the next bytes; never raises."""
-        return [event for piece in self._skim.feed(data) for event in self._events(piece)]
+        events: list[Event] = []
+        for piece in self._skim.feed(data):
+            self._take(piece, events)
+        return events
 
     def finish(self) -> Sequence[Event]:
         """Say that no more comes; an image that is still open ends with a fault."""
@@ -58,16 +62,16 @@ class AnswerReader:
         fault = "not JSON" if self.complete else self._skim.fault
         return failure_of_broken(answer, fault, self._skim.head)
 
-    def _events(self, piece: Piece) -> Iterator[Event]:
+    def _take(self, piece: Piece, events: list[Event]) -> None:
         if piece.index == self._started:
             self._started += 1
             self._decoder = Base64Stream(limit=IMAGE_LIMIT)
-            yield ImageStarted(piece.index)
+            events.append(ImageStarted(piece.index))
         data = self._decoder.feed(piece.data)
         if piece.last:
             data += self._decoder.finish()
         self._open = not piece.last
         if data:
-            yield ImageBytes(data)
+            events.append(ImageBytes(data))
         if piece.last:
-            yield ImageEnded(self._decoder.fault)
+            events.append(ImageEnded(self._decoder.fault))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchbanana.providers.jsonskim import Bounds, Skim, Use
+from batchbanana.providers.jsonskim import Skim
+from batchbanana.providers.outline import Bounds, Use
 
 
 def use_of(container: str, key: str) -> Use:
@@ -206,6 +207,15 @@ def test_parts_are_counted_outside_strings(parts: int, is_read: bool, cuts: list
     data = rb'[{"a":1,"b":"[,:\"]"}, [], 2]'
     *_, fault, _, _ = skimmed(data, cuts, Bounds(parts=parts))
     assert fault == (None if is_read else "JSON of too many parts")
+
+
+@pytest.mark.parametrize("rest", [10, 20, 1000])
+def test_the_part_that_is_one_too_many_is_the_same_however_it_was_cut(rest: int) -> None:
+    data = b'{"a" : "b", "c": [1, {"d": 2}, "e": 3], "f" "g"}'
+    for parts in range(30):
+        whole = skimmed(data, [], Bounds(parts=parts, rest=rest))
+        for cut in range(1, len(data)):
+            assert skimmed(data, [cut], Bounds(parts=parts, rest=rest)) == whole
 
 
 @given(st.integers(1, 400), st.booleans())
