@@ -13,7 +13,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 MOST = 64  # items a turn: with a sync of 4 ms each, it takes a quarter of a second
-FEW = 8  # items that wait for the turn under way rather than have a thread of their own beside it
+FEW = 16  # items that wait for the turn under way rather than have a thread of their own beside it
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
