@@ -17,6 +17,7 @@ from typing import cast
 import anyio
 import h11
 import httpx
+from anyio.lowlevel import checkpoint_if_cancelled
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, and again for TLS
 LONGEST_HEAD = 100 * 1024  # bytes of an answer's head, and of a chunk's
@@ -253,6 +254,8 @@ class _Wire(asyncio.BufferedProtocol):
         """Wait for bytes, or for the end."""
         if self._fault is not None:
             raise httpx.ReadError(str(self._fault)) from self._fault
+        # Where bytes have always come already, a deadline finds nothing to break off.
+        await checkpoint_if_cancelled()
         self._unread = 0
         if self._is_paused and self._socket is not None:
             self._is_paused = False
