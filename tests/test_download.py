@@ -1,7 +1,6 @@
 """The way to an image behind an address: judged at every step, to the very address judged, and without a key."""
 
 import contextlib
-import datetime as dt
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from batchbanana.task import Rung
 from batchbanana.transport import Answer, Downloads, End, Guard, Sink
 from batchbanana.transport.guard import Address
 from tests.support.build import rung
+from tests.support.tls import certified
 from tests.support.web import Web, dripping, reply, web
 
 
@@ -208,33 +208,7 @@ def test_an_environment_that_cannot_work_is_told(monkeypatch: pytest.MonkeyPatch
 @contextlib.contextmanager
 def https(folder: Path, name: str) -> Iterator[tuple[Web, ssl.SSLContext]]:
     """Serve images over TLS under a name; gives the server and a context that trusts it alone."""
-    pytest.importorskip("cryptography", reason="makes the certificate")
-    from cryptography import x509  # noqa: PLC0415 -- only where it is installed
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    form = serialization.Encoding.PEM
-    secret = key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    pem.write_bytes(secret + certificate.public_bytes(form))
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(pem)
-    trusting = ssl.create_default_context(cadata=certificate.public_bytes(form).decode())
+    serving, trusting = certified(folder, name)
     with web(lambda handler: reply(handler, b"image"), serving) as server:
         yield server, trusting
 

@@ -21,6 +21,7 @@ from batchbanana.transport.patience import Patience
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
 MOST_OF_AN_ERROR = 1 << 20  # bytes of an error body that are read
 PASSING_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that closed, as any may
+WAITING_TLS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)  # no errors, but what asyncio handles as it sends and fails
 
 
 class End(Enum):
@@ -217,7 +218,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
         if isinstance(error, BaseExceptionGroup):
             found.extend(error.exceptions)
         error = error.__cause__ or error.__context__
-    return found
+    return [cause for cause in found if not isinstance(cause, WAITING_TLS)]
 
 
 def _last_words(causes: list[BaseException]) -> str:

@@ -55,11 +55,13 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
     if not endpoint.base.startswith("https"):
         return None
     try:
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
         raise NeedsPersonError(
             "The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read; correct or unset them"
         ) from error
+    context.set_alpn_protocols(["http/1.1"])  # as the HTTP library says, too: a server may want to be told
+    return context
 
 
 class Lane:

@@ -17,6 +17,7 @@ from typing import cast
 import anyio
 import h11
 import httpx
+from anyio.lowlevel import checkpoint_if_cancelled
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, and again for TLS
 LONGEST_HEAD = 100 * 1024  # bytes of an answer's head, and of a chunk's
@@ -82,6 +83,8 @@ class Line(httpx.AsyncBaseTransport):
         except TimeoutError as error:
             wire.drop()
             raise httpx.ConnectTimeout(str(error)) from error
+        except UnicodeError as error:  # the resolver's, of what can be nobody's name
+            raise httpx.ConnectError(str(error)) from OSError(0, "Name or service not known")
         except OSError as error:  # those of TLS are, too
             wire.drop()
             if not isinstance(error, ssl.SSLError) and error.errno is None and error.args:  # several, put in one text
@@ -115,6 +118,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
         self._transport: asyncio.Transport | None = None
+        self._socket: asyncio.Transport | None = None  # the same, or what TLS goes over
         self._arrival: asyncio.Future[None] | None = None  # of bytes, or of the end
         self._room: asyncio.Future[None] | None = None  # for more of the request
         self._unread = 0
@@ -127,7 +131,7 @@ class _Wire(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- of a stream, it always is
-        self._transport = transport
+        self._transport = self._socket = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -135,9 +139,10 @@ class _Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._http.receive_data(cast("bytes", self._buffer[:nbytes]))  # it takes whatever can be appended to bytes
         self._unread += nbytes
-        if self._unread > MOST_UNREAD and not self._is_paused and self._transport is not None:
+        if self._unread > MOST_UNREAD and not self._is_paused and self._socket is not None:
             self._is_paused = True
-            self._transport.pause_reading()
+            # Never TLS: it would go on reading, and lose what it holds when the server resets the connection.
+            self._socket.pause_reading()
         _tell(self._arrival)
 
     def eof_received(self) -> None:
@@ -176,7 +181,7 @@ class _Wire(asyncio.BufferedProtocol):
 
     def _is_readable(self) -> bool:
         """Ask the system itself: the loop may not have looked since the server has closed the connection."""
-        end = self._transport.get_extra_info("socket") if self._transport is not None else None
+        end = self._socket.get_extra_info("socket") if self._socket is not None else None
         if end is None or end.fileno() < 0:
             return True
         if not hasattr(select, "poll"):
@@ -218,7 +223,9 @@ class _Wire(asyncio.BufferedProtocol):
         return self._http.send(event) or b""
 
     async def _write(self, data: bytes) -> None:
-        if data and not self._has_ended and self._transport is not None:
+        # Nobody may have been told yet that sending failed, and asyncio writes a warning when it is tried again.
+        is_lost = self._has_ended or self._socket is None or self._socket.is_closing()
+        if data and not is_lost and self._transport is not None:
             self._transport.write(data)
         if self._room is not None:
             await self._room
@@ -247,10 +254,12 @@ class _Wire(asyncio.BufferedProtocol):
         """Wait for bytes, or for the end."""
         if self._fault is not None:
             raise httpx.ReadError(str(self._fault)) from self._fault
+        # Where bytes have always come already, a deadline finds nothing to break off.
+        await checkpoint_if_cancelled()
         self._unread = 0
-        if self._is_paused and self._transport is not None:
+        if self._is_paused and self._socket is not None:
             self._is_paused = False
-            self._transport.resume_reading()
+            self._socket.resume_reading()
         self._arrival = self._loop.create_future()
         try:
             await self._arrival
@@ -268,9 +277,9 @@ class _Wire(asyncio.BufferedProtocol):
 
     def drop(self) -> None:
         """Let the connection go."""
-        if self._transport is not None:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._transport.abort()
+                self._socket.abort()
 
 
 @lru_cache(maxsize=256)
