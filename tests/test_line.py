@@ -14,10 +14,11 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 
 from batchbanana.transport import Answer, End, Endpoint, Lanes, Patience, Sink, client
 from batchbanana.transport.exchange import Exchange
-from batchbanana.transport.line import MOST_UNREAD, Line
+from batchbanana.transport.line import MANY, MOST_UNREAD, Line
 from tests.support.build import rung
 from tests.support.tls import certified
 from tests.support.web import reply, web
@@ -84,6 +85,41 @@ def test_an_answer_nobody_asked_for_is_never_the_next_ones(tmp_path: Path, schem
         bodies = read_twice(f"{scheme}://localhost:{server.port}/", trusting)
         assert len(server.asked) == 2
     assert bodies == [NEARLY + REST] * 2
+
+
+def test_a_flood_of_small_pieces_lets_the_others_have_their_turns() -> None:
+    pieces = 100 * MANY
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        handler.wfile.write(head + b"1\r\nx\r\n" * pieces + b"0\r\n\r\n")
+
+    async def main(url: str) -> tuple[int, int]:
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                await checkpoint()
+                turns += 1
+
+        line = client.line(None, client.buffer())
+        response = await line.handle_async_request(client.get(httpx.URL(url), []))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        await anyio.sleep(0.2)  # all of it has come, so that nothing else makes it wait
+        count = 0
+        async with anyio.create_task_group() as group:
+            group.start_soon(take_turns)
+            async for piece in response.stream:
+                count += len(piece)
+            group.cancel_scope.cancel()
+        await line.aclose()
+        return count, turns
+
+    with web(respond) as server:
+        count, turns = anyio.run(main, server.url)
+    assert count == pieces
+    assert turns >= pieces // MANY // 2
 
 
 def posted(url: str, body: AsyncIterator[bytes], size: int) -> Answer:

@@ -17,12 +17,13 @@ from typing import cast
 import anyio
 import h11
 import httpx
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, and again for TLS
 LONGEST_HEAD = 100 * 1024  # bytes of an answer's head, and of a chunk's
 READ = 256 * 1024  # bytes taken from the system at once
 MOST_UNREAD = READ  # bytes that wait for whoever reads the answer, before the system has to keep what follows
+MANY = 64  # pieces that are taken at a stretch, about a millisecond's worth
 SECOND_ADDRESS = 0.25  # seconds until a host's next address is tried, too; RFC 8305
 
 
@@ -122,6 +123,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._arrival: asyncio.Future[None] | None = None  # of bytes, or of the end
         self._room: asyncio.Future[None] | None = None  # for more of the request
         self._unread = 0
+        self._events = 0  # taken from what has come
         self._is_paused = False
         self._has_ended = False  # nothing more will come
         self._fault: Exception | None = None
@@ -243,6 +245,9 @@ class _Wire(asyncio.BufferedProtocol):
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
     async def _event(self) -> object:
+        self._events += 1
+        if self._events % MANY == 0:  # a flood of small pieces must keep neither the others waiting nor the deadline
+            await checkpoint()
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 await self._more()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from batchbanana.sandbox.running import in_thread
+from batchbanana.together import FEW
 from tests.support.program import Job, environment, manifest, until
 
 START = """
