@@ -102,8 +102,15 @@ class Spool:
         return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
-        """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
-        kept = tried(lambda one: one[0].make_ready(one[1]), parts)
+        """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place.
+
+        Step by step for all of them, because a sync waits for whatever was renamed right before it.
+        """
+        for part, rank in parts:
+            part.write_out(rank)
+        faults = tried(lambda one: one[0].sync(one[1]), parts)
+        synced = zip(parts, faults, strict=True)
+        kept = tried(_made_ready, list(synced))
         return self._synced(kept, [self.folder for _ in parts])
 
     def note(
@@ -323,6 +330,13 @@ def read_note(path: Path, attempt: int) -> Linked:
     except (ValueError, KeyError, TypeError) as error:
         remedy = "put it back from a copy, or let `verify --repair` set it aside"
         raise DiskError(f"{path} cannot be read as it was written; {remedy}") from error
+
+
+def _made_ready(synced: tuple[tuple[Part, int], Exception | None]) -> tuple[Path, str]:
+    (part, rank), fault = synced
+    if fault is not None:
+        raise fault
+    return part.make_ready(rank)
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
