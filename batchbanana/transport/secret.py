@@ -89,6 +89,7 @@ def _runs(word: str, length: int) -> frozenset[str]:
     return frozenset(word[at : at + length] for at in range(max(1, len(word) - length + 1)))
 
 
+@lru_cache(maxsize=4)  # the name of the model is in every answer
 def _views(text: str) -> frozenset[str]:
     """Read a text in the ways in which somebody may: with its escapes or without, with its tags or without."""
     layers = [text]
