@@ -96,6 +96,7 @@ class Feed:
         self._active = 0
         self._pushed = 0
         self._exhausted = False
+        self._fault: Exception | None = None  # why a block of the plan was lost, and those after it are not asked for
         self._closed = False
         self._let_go = 0
         self._changed = anyio.Event()
@@ -167,7 +168,7 @@ class Feed:
 
     async def count_rest(self) -> None:
         """Count the part of the plan that was never reached, so that the six counts add up."""
-        while not self._exhausted:
+        while not self._exhausted and self._fault is None:
             await self._refill()
 
     def _take(self) -> Work | None:
@@ -179,8 +180,10 @@ class Feed:
         async with self._refilling:
             if self._fresh and not self._closed:
                 return
+            if self._fault is not None:
+                raise self._fault
             with anyio.CancelScope(shield=True):  # a block that is taken from the matrix must be counted
-                block = None if self._exhausted else await self._plan.block()
+                block = None if self._exhausted else await self._block()
                 if block is None:
                     self._exhausted = True
                     return
@@ -193,6 +196,13 @@ class Feed:
                     wanted = []
                 self._fresh.extend(wanted)
                 self._skipped(block.done + len(block.others) - len(wanted))
+
+    async def _block(self) -> Block | None:
+        try:
+            return await self._plan.block()
+        except Exception as error:
+            self._fault = error
+            raise
 
     def _wanted(self, block: Block) -> list[Work]:
         """Count the tasks of a block that are not done, and choose of them what this run is to make."""

@@ -146,12 +146,21 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
             console.recovered(found)
             before = ledger.money.settled
             runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
-            if trouble := await shelf.tidy():
-                runner.trouble = runner.trouble or Stop(exit_code=Exit.DISK, reason=trouble)
+            trouble = await _tidied(shelf)
+            runner.trouble = runner.trouble or trouble
             await _count(feed, ledger, order.matrix)
             summary = _summarise(order, runner, feed, ledger, began, before)
             await _note_end(ledger, summary)
         return _written(job, _with_fault(summary, ledger.broken), fence, console)
+
+
+async def _tidied(shelf: Shelf) -> Stop | None:
+    """Let the spool forget what is left of this run; what keeps it from that must not cost the summary."""
+    try:
+        trouble, code = await shelf.tidy(), Exit.DISK
+    except BatchError as error:
+        trouble, code = str(error), error.exit_code
+    return Stop(exit_code=code, reason=trouble) if trouble else None
 
 
 @asynccontextmanager

@@ -127,9 +127,10 @@ class Shelf:
         await self._settle(parcel, ending)
         self._placed.difference_update(files)
         self._untidied.append(parcel)
-        trouble = ""
-        if self._publishing.is_idle or len(self._untidied) >= MOST_UNTIDIED:
-            trouble = await self.tidy()
+        # What this run may replace must be tidied first: the ledger then knows it no more, nor would the next start.
+        is_lasting = outcome is not Outcome.MISMATCH and parcel.replaces is None
+        can_wait = is_lasting and not self._publishing.is_idle and len(self._untidied) < MOST_UNTIDIED
+        trouble = "" if can_wait else await self.tidy()
         return Placed(outcome=outcome, file=files[0], size=parcel.images[0].size, note=note, trouble=trouble)
 
     async def tidy(self) -> str:

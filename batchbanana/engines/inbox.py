@@ -17,7 +17,7 @@ from batchbanana.transport.secret import SHORTEST_SECRET
 # Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
 EXPECTED_UNKNOWN = 24 << 20
-Steps = Together[Callable[[], None], None]  # small things that wait for no disk
+Steps = Together[Callable[[], None], None]  # small things, which wait for little but the file system itself
 Keeping = Together[tuple[Part, int], tuple[Path, str]]  # parts with their ranks, to their paths and hashes
 
 

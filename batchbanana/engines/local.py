@@ -23,7 +23,7 @@ from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 __all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
 SYNCS = 8  # turns of syncing under way at once; more only queue in the kernel
-STEPS = 2  # turns of making and naming files, which wait for nothing but the file system's own journal
+STEPS = 2  # turns of making files, and of naming them, which wait for little but the file system's own journal
 MOST_LINKED_EXTRAS = 8  # further images of one answer that are fetched; the others are passed over
 EXTRAS_TIMEOUT = 60.0  # seconds for all of them together: the one that counts waits for them
 
@@ -33,7 +33,9 @@ class Disk:
 
     def __init__(self, spool: Spool) -> None:
         self.threads = CapacityLimiter(SYNCS)
-        self.steps: Steps = Together(partial(tried, _step), STEPS)
+        # Each has lanes of its own: an image that is paid for must not wait while room is made for others.
+        self.reserving: Steps = Together(partial(tried, _step), STEPS)
+        self.naming: Steps = Together(partial(tried, _step), STEPS)
         self.keeping = Together(spool.keep_all, SYNCS)
 
 
@@ -107,7 +109,7 @@ class LocalWorker:
         """Reserve disk space."""
         inbox = Inbox(self._spool, attempt, self._provider.reader(), self._lane.secret)
         try:
-            await self._disk.steps.do(inbox.reserve)
+            await self._disk.reserving.do(inbox.reserve)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
@@ -168,7 +170,7 @@ class LocalWorker:
         if isinstance(choice.main, Link):
             main = await self._fetch(attempt, inbox, choice.main.url, choice)
         else:
-            main = await inbox.keep(choice.main, self._disk.steps, self._disk.keeping)
+            main = await inbox.keep(choice.main, self._disk.naming, self._disk.keeping)
         if not isinstance(main, StoredImage):
             return main
         self._holds = True

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from batchbanana.errors import DiskError
 from batchbanana.names import is_confined
@@ -106,11 +106,12 @@ class Spool:
 
         Step by step for all of them, because a sync waits for whatever was renamed right before it.
         """
-        for part, rank in parts:
-            part.write_out(rank)
-        faults = tried(lambda one: one[0].sync(one[1]), parts)
-        synced = zip(parts, faults, strict=True)
-        kept = tried(_made_ready, list(synced))
+        kept: list[Any] = [None for _ in parts]
+        for step in (Part.write_out, Part.sync, Part.make_ready):
+            kept = [
+                before if isinstance(before, Exception) else tried(lambda one: step(*one), [one])[0]  # noqa: B023
+                for one, before in zip(parts, kept, strict=True)
+            ]
         return self._synced(kept, [self.folder for _ in parts])
 
     def note(
@@ -189,7 +190,7 @@ class Spool:
     def _link(self, ready: Path, way: Path | Exception, name: str) -> bool:
         if isinstance(way, Exception):
             raise way
-        if not name.strip(".") or "\0" in name:  # as the last part of a path it would be the folder, or the one above
+        if not is_confined(name):  # as the last part of a path it would be the folder, or the one above
             raise OSError(errno.EPERM, f"{name!r} is no name of an image")
         target = way / name
         try:
@@ -330,13 +331,6 @@ def read_note(path: Path, attempt: int) -> Linked:
     except (ValueError, KeyError, TypeError) as error:
         remedy = "put it back from a copy, or let `verify --repair` set it aside"
         raise DiskError(f"{path} cannot be read as it was written; {remedy}") from error
-
-
-def _made_ready(synced: tuple[tuple[Part, int], Exception | None]) -> tuple[Path, str]:
-    (part, rank), fault = synced
-    if fault is not None:
-        raise fault
-    return part.make_ready(rank)
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
