@@ -129,6 +129,35 @@ def test_a_file_that_could_not_be_synced_keeps_none_of_its_turn_from_being_ready
     assert names == ["1.ready", "2.whole", "3.ready"]
 
 
+def test_a_folder_that_cannot_be_synced_makes_no_file_of_its_turn_pass_for_durable(tmp_path: Path) -> None:
+    class Forgetful(Files):
+        """A disk that syncs no names of the spool."""
+
+        def sync_folder(self, path: Path) -> None:
+            if path.name == "spool":
+                raise OSError(errno.EIO, "Input/output error")
+            super().sync_folder(path)
+
+    spool = Spool(tmp_path, Forgetful())
+    (tmp_path / ".batchbanana/spool").mkdir(parents=True)
+    spool.open()
+    parts = [spool.part(number, 0, 1 << 20) for number in (1, 2)]
+    for part in parts:
+        part.write(b"picture")
+    kept = spool.keep_all([(part, 0) for part in parts])
+    assert [isinstance(one, OSError) for one in kept] == [True, True]
+    assert all(part.is_ready for part in parts), "the next start finds them nevertheless"
+
+
+@pytest.mark.parametrize("name", ["images/..", "images/a/.."])
+def test_an_image_gets_no_name_that_is_a_folders(tmp_path: Path, name: str) -> None:
+    spool = opened(tmp_path)
+    path, _ = ready(spool)
+    with pytest.raises(OSError, match="no name of an image"):
+        spool.publish(path, Path(name))
+    assert path.exists()
+
+
 def test_room_that_was_reserved_never_ends_up_in_an_image(tmp_path: Path) -> None:
     class Stubborn(Files):
         """A disk that cannot begin to write."""

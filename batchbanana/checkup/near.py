@@ -1,7 +1,6 @@
 """This machine and this job: disk, file descriptors, ledger, money, limits."""
 
 import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryFile
 
+from batchbanana import descriptors
 from batchbanana.checkup.check import Check, bad, ok, warn
 from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
@@ -21,8 +21,6 @@ from batchbanana.record import usd
 from batchbanana.session import REHEARSAL
 from batchbanana.survey import Survey
 
-FILES_A_WORKER = 3  # a connection, a spool file, a reference
-FILES_BESIDE = 64  # ledger, log, libraries, syncs under way
 TYPICAL_SHARE = 4  # what is reserved fits a large PNG; a JPEG of that size mostly takes less than a quarter
 GIB = 1 << 30
 
@@ -88,17 +86,17 @@ def _nearest(folder: Path) -> Path:
 
 def check_files(concurrency: int) -> Check | None:
     """Compare the limit on open files with what the workers want; None where the system has no such limit."""
-    if sys.platform == "win32":
+    found = descriptors.limits()
+    if found is None:
         return None
-    import resource  # noqa: PLC0415 -- only where there is one
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    want = concurrency * FILES_A_WORKER + FILES_BESIDE
-    if soft == resource.RLIM_INFINITY or soft >= want:
+    want = descriptors.wanted(concurrency)
+    if found[1] >= want:  # a run raises the limit itself
         return ok("open files", f"{concurrency} workers want about {want}")
-    can_raise = hard == resource.RLIM_INFINITY or hard >= want
-    remedy = f"`ulimit -n {want}`" if can_raise else "lower `limits.concurrency`"
-    return warn("open files", f"{concurrency} workers want about {want}, the limit is {soft}; {remedy}")
+    enough = descriptors.workers_within(found[1])
+    remedy = "raise it, or lower `limits.concurrency`"
+    return warn(
+        "open files", f"{concurrency} workers want about {want}, the limit is {found[1]}, enough for {enough}; {remedy}"
+    )
 
 
 def check_ledger(job: JobDirectory, *, is_rehearsal: bool | None) -> Check:

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import click
 
-from batchbanana import tables
+from batchbanana import descriptors, tables
 from batchbanana.cli import options
 from batchbanana.cli.common import load_matrix, read_ledger, warn, warn_of_limits, with_options
 from batchbanana.deadline import Deadline, after, until
@@ -105,7 +105,7 @@ def command(
             order = Order(
                 matrix=matrix,
                 output=folder,
-                limits=settings[matrix],
+                limits=_within_reach(settings[matrix]),
                 endpoint=served,
                 selection=_selection(matrix, choices),
                 is_rehearsal=choices.sandbox,
@@ -120,6 +120,18 @@ def command(
                 options.say(f"Not begun: {left}; run again for them")
             break
     return max(codes, key=_weight)
+
+
+def _within_reach(limits: LimitSettings) -> LimitSettings:
+    """Ask for no more workers than there are file descriptors for."""
+    enough = descriptors.provide(limits.concurrency)
+    if enough < limits.concurrency:
+        want = descriptors.wanted(limits.concurrency)
+        options.say(
+            f"{enough} workers instead of {limits.concurrency}: that many would open about {want} files, more than "
+            "the system's limit; raise it (`ulimit -Hn`), or lower concurrency"
+        )
+    return replace(limits, concurrency=min(enough, limits.concurrency))
 
 
 def _jobs(matrices: Sequence[Matrix], output: Path | None) -> list[tuple[Matrix, Path]]:

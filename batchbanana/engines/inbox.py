@@ -34,7 +34,7 @@ class Inbox:
         self._attempt = attempt
         self._reader = reader
         self._secret = secret
-        self._expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
+        self.expected = EXPECTED.get(attempt.rung.resolution, EXPECTED_UNKNOWN)
         self._parts: list[Part] = []
         self._inspectors: list[Inspector] = []
         self._faults: list[str | None] = []
@@ -44,7 +44,7 @@ class Inbox:
 
     def reserve(self) -> None:
         """Make the first file with room for a large image."""
-        self._parts.append(self._spool.part(self._attempt.id, 0, self._expected))
+        self._parts.append(self._spool.part(self._attempt.id, 0, self.expected))
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes of the body; False when the document is complete or can no longer be kept."""

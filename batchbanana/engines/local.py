@@ -287,7 +287,13 @@ def _broken_off(answer: Answer, verdict: Failure) -> Failure:
 def _disk_failure(error: OSError, inbox: "Inbox") -> Failure:
     if error.errno in {errno.EMFILE, errno.ENFILE} and not inbox.has_begun:
         return Failure(kind=FailureKind.NOT_SENT, message="No file descriptor is free", signature="EMFILE")
-    full = error.errno in FULL
-    what = "The disk is full" if full else f"The job directory cannot be written ({error.strerror})"
+    remedy = "make room and run again"
+    if error.errno not in FULL:
+        what = f"The job directory cannot be written ({error.strerror})"
+    elif inbox.has_begun:
+        what = "The disk is full"
+    else:  # there may be much room, but not for one more of those on their way
+        what = f"The disk is full: it cannot promise {inbox.expected >> 20} MB to each image that is on its way"
+        remedy = "make room, or lower concurrency, and run again"
     billed = Billed.UNKNOWN if inbox.has_begun else Billed.NO
-    return Failure(kind=FailureKind.DISK, message=f"{what}; make room and run again", billed=billed)
+    return Failure(kind=FailureKind.DISK, message=f"{what}; {remedy}", billed=billed)

@@ -125,6 +125,32 @@ def test_a_run_with_few_file_descriptors_is_slower_and_whole(tmp_path: Path) -> 
         job.check()
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [((64, 4096), ""), ((64, 150), "28 workers instead of 200: that many would open about 664 files")],
+    ids=["which it may raise", "which it may not raise"],
+)
+def test_a_run_opens_as_many_files_as_it_has_descriptors_for(
+    tmp_path: Path, limits: tuple[int, int], said: str
+) -> None:
+    with in_thread({"latency": 0.1}) as sandbox:
+        job = Job(tmp_path, sandbox.url, manifest(400, limits={"concurrency": 200}))
+        done = subprocess.run(
+            [sys.executable, "-m", "batchbanana", *job.arguments()],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert ("instead of" in done.stderr) is bool(said)
+        assert "waiting" not in done.stderr
+        assert sandbox.bill()["billed"] == 400
+
+
 def test_a_full_disk_costs_nothing_and_books_nothing(tmp_path: Path) -> None:
     """Files may not grow beyond half a megabyte: the ledger fits, the room for an image does not."""
     with in_thread() as sandbox:
@@ -140,7 +166,7 @@ def test_a_full_disk_costs_nothing_and_books_nothing(tmp_path: Path) -> None:
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)),
             )
             assert done.returncode == 13, done.stderr
-            assert "The disk is full; make room" in done.stderr
+            assert "The disk is full: it cannot promise 1 MB to each image" in done.stderr
             assert '"attempts": 0' in done.stdout
             assert '"possibly_billed": 0' in done.stdout
         assert sandbox.bill()["requests"] == 0
