@@ -60,10 +60,6 @@ class Told(Files):
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def write_out(self, handle: BinaryIO, size: int) -> None:
-        self.log.append("begin")
-        super().write_out(handle, size)
-
     def sync(self, handle: BinaryIO, size: int) -> None:
         self.log.append("sync file")
         super().sync(handle, size)
@@ -87,25 +83,10 @@ def test_bytes_are_synced_before_they_get_a_name_and_names_before_anybody_relies
     files.log.clear()
     path, _ = ready(spool)
     # The first name is for the next run, should this one end while the disk takes its time.
-    assert files.log == ["rename", "begin", "sync file", "rename", "sync spool"]
+    assert files.log == ["rename", "sync file", "rename", "sync spool"]
     files.log.clear()
     spool.publish(path, Path("images/new/a.png"))
     assert files.log == ["sync images", "link", "sync new"]
-
-
-def test_files_of_one_turn_are_all_begun_before_one_is_synced_and_all_synced_before_one_is_named(
-    tmp_path: Path,
-) -> None:
-    files = Told()
-    spool = opened(tmp_path, files)
-    parts = [spool.part(number, 0, 1 << 20) for number in (1, 2, 3)]
-    for part in parts:
-        part.write(b"picture")
-        part.put_by(0)
-    files.log.clear()
-    kept = spool.keep_all([(part, 0) for part in parts])
-    assert files.log == ["begin"] * 3 + ["sync file"] * 3 + ["rename"] * 3 + ["sync spool"]
-    assert [one[0].read_bytes() for one in kept if not isinstance(one, Exception)] == [b"picture"] * 3
 
 
 def test_a_file_that_could_not_be_synced_keeps_none_of_its_turn_from_being_ready(tmp_path: Path) -> None:
@@ -159,13 +140,7 @@ def test_an_image_gets_no_name_that_is_a_folders(tmp_path: Path, name: str) -> N
 
 
 def test_room_that_was_reserved_never_ends_up_in_an_image(tmp_path: Path) -> None:
-    class Stubborn(Files):
-        """A disk that cannot begin to write."""
-
-        def write_out(self, handle: BinaryIO, size: int) -> None:
-            raise OSError(errno.EIO, "Input/output error")
-
-    spool = opened(tmp_path, Stubborn())
+    spool = opened(tmp_path)
     part = spool.part(1, 0, 1 << 20)
     part.write(b"picture")
     path, _ = part.keep(0)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from batchbanana.errors import DiskError
 from batchbanana.names import is_confined
@@ -102,16 +102,8 @@ class Spool:
         return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
-        """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place.
-
-        Step by step for all of them, because a sync waits for whatever was renamed right before it.
-        """
-        kept: list[Any] = [None for _ in parts]
-        for step in (Part.write_out, Part.sync, Part.make_ready):
-            kept = [
-                before if isinstance(before, Exception) else tried(lambda one: step(*one), [one])[0]  # noqa: B023
-                for one, before in zip(parts, kept, strict=True)
-            ]
+        """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
+        kept = tried(lambda one: one[0].make_ready(one[1]), parts)
         return self._synced(kept, [self.folder for _ in parts])
 
     def note(

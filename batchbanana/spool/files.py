@@ -37,19 +37,9 @@ class Files:
                 raise
         return handle
 
-    def write_out(self, handle: BinaryIO, size: int) -> None:
-        """Cut the file to its true size and, where the system can, begin to write its bytes without waiting for them.
-
-        Several files that are all begun before the first is synced share the file system's own commits.
-        """
-        handle.truncate(size)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # which is what it does to unwritten bytes
-
     def sync(self, handle: BinaryIO, size: int) -> None:
-        """Cut the file to its true size, if that was not done, and wait until its bytes are on the disk."""
-        if os.fstat(handle.fileno()).st_size != size:
-            handle.truncate(size)
+        """Cut the file to its true size and wait until its bytes are on the disk."""
+        handle.truncate(size)
         os.fsync(handle.fileno())
 
     def sync_folder(self, path: Path) -> None:

@@ -40,47 +40,22 @@ class Part:
         Raises:
             OSError: the disk refuses; `is_ready` says whether the next start finds it nevertheless.
         """
-        self.write_out(rank)
-        self.sync(rank)
         kept = self.make_ready(rank)
         self._files.sync_folder(self.path.parent)
         return kept
 
-    def write_out(self, rank: int) -> None:
-        """Cut the file to its size and let the system begin to write; what fails here, `sync` tells."""
-        with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
-            self.put_by(rank)
-        with contextlib.suppress(OSError):
-            self._files.write_out(self._handle, self.size)
-
-    def sync(self, rank: int) -> None:
-        """Wait until the bytes are on the disk.
-
-        Raises:
-            OSError: they may not be; `is_ready` says whether the next start looks at the file.
-        """
-        try:
-            self._files.sync(self._handle, self.size)
-        except OSError:
-            if not self.is_ready:
-                with contextlib.suppress(OSError):  # what made us come here is told
-                    self.put_by(rank)
-            raise
-
     def make_ready(self, rank: int) -> tuple[Path, str]:
-        """Give a file that is synced the name that says so; its folder is still to be synced.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
         digest = self.sha256
         ready = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{digest}.ready")
+        with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
+            self.put_by(rank)
         try:
             self._name(ready)
         except OSError:
             self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
             if not self.is_ready:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # what made us come here is told
                     self.put_by(rank)
             raise
         return ready, digest
@@ -106,11 +81,11 @@ class Part:
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
-        self._files.sync(self._handle, self.size)
         self._name(target)
         self._files.sync_folder(target.parent)
 
     def _name(self, target: Path) -> None:
+        self._files.sync(self._handle, self.size)
         self._handle.close()
         self._files.rename(self.path, target)
         self.is_ready = True

@@ -23,7 +23,14 @@ Seed = Callable[[pytest.MonkeyPatch], None]
 
 def never_synced(patch: pytest.MonkeyPatch) -> None:
     """A file gets its name without ever being synced."""
-    patch.setattr(Part, "sync", _unsynced)
+
+    def name(self: Part, target: Path) -> None:
+        self._handle.truncate(self.size)
+        self._handle.close()
+        self._files.rename(self.path, target)
+        self.is_ready = True
+
+    patch.setattr(Part, "_name", name)
 
 
 def name_before_bytes(patch: pytest.MonkeyPatch) -> None:
@@ -32,15 +39,8 @@ def name_before_bytes(patch: pytest.MonkeyPatch) -> None:
     def name(self: Part, target: Path) -> None:
         self._files.rename(self.path, target)
         self.is_ready = True
-        self._files.sync(self._handle, self.size)
-        self._handle.close()
 
-    patch.setattr(Part, "sync", _unsynced)
     patch.setattr(Part, "_name", name)
-
-
-def _unsynced(self: Part, _rank: int) -> None:
-    self._handle.truncate(self.size)
 
 
 def folder_never_synced(patch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from batchbanana.ledger.store import Store
 from batchbanana.limits import Limits
 from batchbanana.spool import Files
 
-FILES = ("create", "write_out", "sync", "sync_folder", "rename", "link", "unlink")
+FILES = ("create", "sync", "sync_folder", "rename", "link", "unlink")
 PLACES = (
     *(f"{name}:{side}" for name in FILES for side in ("before", "after")),
     *("commit:before", "commit:after", "settle:before", "settle:after", "departs:after"),

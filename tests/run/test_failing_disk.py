@@ -75,7 +75,7 @@ class Scene:
         tasks: how many it has.
         requests: how many it takes when nothing goes wrong.
         steps: how many calls a run makes at least; fewer would mean that nothing is looked at.
-        before: the kind of call that failed in an earlier run, whose first image is still in the spool therefore.
+        before: the kind of call that failed in an earlier run, whose first image is therefore still in the spool.
     """
 
     service: Callable[[], object] = sandbox
@@ -160,7 +160,7 @@ def one(folder: Path, scene: Scene, nth: int, number: int, spread: Spread, *, is
         job = Job(folder, service.url, scene.manifest)
         disks = [FailingDisk(job.output, nth, number, spread, is_done=is_done), FailingDisk(job.output)]
         if scene.before is not None:
-            disks.insert(0, FailingDisk(job.output, 1, spread=Spread.ALIKE, kind=scene.before))
+            disks.insert(0, FailingDisk(job.output, 1, kind=scene.before))
             run(job, disks[0])
         ended = run(job, disks[-2])
         failed = disks[-2].failed

@@ -97,7 +97,7 @@ class FailingDisk:
         kept = [patch.object(os, name, partial(self._on_path, kind, getattr(os, name))) for name, kind in calls.items()]
         kept += [
             patch.object(os, name, partial(self._on_file, name, getattr(os, name)))
-            for name in ("fsync", "posix_fadvise", "posix_fallocate")
+            for name in ("fsync", "posix_fallocate")
             if hasattr(os, name)
         ]
         kept.append(patch.object(os, "open", partial(self._on_path, "open", os.open)))
