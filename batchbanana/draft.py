@@ -5,7 +5,7 @@ Most tasks of a large job are made already, and of these nothing but the key is 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from batchbanana.names import KEY_DIGITS, safe, slug
 from batchbanana.task import OnMismatch, Reference, Rung, Task
 
 VERSION = "batchbanana/1"  # of the key; another one buys every image again
+MOST_COMMONS = 256  # settings that are remembered for later jobs
 
 
 def task_key(  # noqa: PLR0913 - the key has as many parts as the wire does
@@ -147,12 +148,36 @@ class _Setting(NamedTuple):
     names: Mapping[str, str]
 
 
-def drafts(job: Job) -> Iterator[Draft]:
-    """Draft the tasks of a job one by one: what was spanned or picked, then what was included."""
-    space = space_of(job)
-    yield from Part(job).drafts(space.pick(job.pick.count, job.pick.seed) if job.pick else iter(space))
-    for added in job.include:
-        yield from Part(added).drafts(iter(space_of(added)))
+class _Common:
+    """What jobs with the same settings share, as the rows of a CSV mostly do."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job  # which keeps alive what `_settings_of` tells jobs by
+        self.tail = _tail(job.extra)
+        self.around: dict[Cell, tuple[str, str]] = {}  # the key's text before and after the prompt
+        self.settings: dict[Cell, _Setting] = {}
+
+
+def _settings_of(job: Job) -> tuple[int, ...]:
+    """Tell jobs with the same settings by these being the very same objects, as long as they are there."""
+    parts = (job.models, job.ratios, job.resolutions, job.fallback, job.timeouts, job.stall, job.extra)
+    return (*map(id, parts), len(job.references))
+
+
+def drafts(jobs: Iterable[Job]) -> Iterator[Draft]:
+    """Draft the tasks of some jobs one by one: of each, what was spanned or picked, then what was included."""
+    commons: dict[tuple[int, ...], _Common] = {}
+    for job in jobs:
+        settings = _settings_of(job)
+        if settings not in commons:
+            if len(commons) == MOST_COMMONS:
+                commons.clear()
+            commons[settings] = _Common(job)
+        space = space_of(job)
+        cells = space.pick(job.pick.count, job.pick.seed) if job.pick else iter(space)
+        yield from Part(job, commons[settings]).drafts(cells)
+        for added in job.include:
+            yield from Part(added, _Common(added)).drafts(iter(space_of(added)))
 
 
 class Part:
@@ -163,14 +188,13 @@ class Part:
         on_mismatch: what to do with its images that differ.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, common: _Common) -> None:
         self._job = job
+        self._common = common
         self.job = job.id
         self.on_mismatch = job.on_mismatch
-        self._tail = _tail(job.extra)
         self._slots = [_slots(job, prompt) for prompt in job.prompts]
-        self._sent = frozenset(field for template in job.references for field in template.fields)
-        self._settings: dict[Cell, _Setting] = {}
+        self._sent = frozenset([field for template in job.references for field in template.fields])
         self._outer: Cell | None = None  # whose subject this is
         self._subject: _Subject | None = None
 
@@ -180,8 +204,8 @@ class Part:
 
     def drafts(self, cells: Iterator[Cell]) -> Iterator[Draft]:
         """Draft a task for each cell, in their order."""
-        job, ends, samples = self._job, self._tail, self._job.samples
-        around: dict[Cell, tuple[str, str]] = {}
+        job, samples = self._job, self._job.samples
+        ends, around = self._common.tail, self._common.around
         outer, prompt, sent = None, "", "[]"
         for cell in cells:
             if cell[:-4] != outer:
@@ -257,7 +281,8 @@ class Part:
         )
 
     def _setting(self, inner: Cell) -> _Setting:
-        return self._settings.get(inner) or self._settings.setdefault(inner, self._make_setting(inner))
+        made = self._common.settings
+        return made.get(inner) or made.setdefault(inner, self._make_setting(inner))
 
     def _make_setting(self, inner: Cell) -> _Setting:
         model, ratio, resolution = self._at(inner)

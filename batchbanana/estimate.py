@@ -1,13 +1,12 @@
 """What a plan costs, told from its axes alone: for decisions that must not wait until a million tasks are walked."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 
 from batchbanana.draft import ladder
 from batchbanana.errors import UsageError
 from batchbanana.manifest import Job, LimitSettings
-from batchbanana.matrix import Matrix
+from batchbanana.matrix import Matrix, cells_of
 from batchbanana.record import usd
 from batchbanana.task import Rung
 
@@ -36,8 +35,11 @@ def too_few_workers(limits: LimitSettings, latency: float) -> str | None:
 
 def mean_latency(matrix: Matrix) -> float:
     """Give the seconds that an image of a plan takes on average, told from its resolutions alone."""
-    seconds = [LATENCY.get(size, LATENCY_UNKNOWN) for job in matrix.manifest.jobs for size in job.resolutions]
-    return sum(seconds) / len(seconds) if seconds else LATENCY_UNKNOWN
+    count, seconds = 0, 0.0
+    for kind in matrix.manifest.kinds:
+        count += kind.jobs * len(kind.job.resolutions)
+        seconds += kind.jobs * sum(LATENCY.get(size, LATENCY_UNKNOWN) for size in kind.job.resolutions)
+    return seconds / count if count else LATENCY_UNKNOWN
 
 
 def estimate(matrix: Matrix) -> int:
@@ -45,22 +47,19 @@ def estimate(matrix: Matrix) -> int:
 
     Exact where nothing is excluded or picked; else each job's cells count with its mean price.
     """
-    prices: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # of a job's ladders: their sum and their number
-    for job in matrix.manifest.jobs:
-        sums = prices[job.id]
-        for rungs in _ladders(job):
-            sums[0] += rungs[0].price or 0
-            sums[1] += 1
-    totals = ((plan.cells, *prices[plan.id]) for plan in matrix.jobs)
-    return sum(cells * total // max(1, count) for cells, total, count in totals)
+    total = 0
+    for kind in matrix.manifest.kinds:
+        prices = [rungs[0].price or 0 for rungs in _ladders(kind.job)]
+        total += kind.jobs * cells_of(kind.job) * sum(prices) // max(1, len(prices))
+    return total
 
 
 def unpriced(matrix: Matrix) -> list[str]:
     """Name each model and resolution that a task may ask for at an unknown price, as `model at size`."""
     found = {
         f"{model} at {rung.resolution}"
-        for job in matrix.manifest.jobs
-        for part in (job, *job.include)
+        for kind in matrix.manifest.kinds
+        for part in (kind.job, *kind.job.include)
         for model, rungs in _named_ladders(part)
         for rung in rungs
         if rung.price is None
@@ -70,7 +69,7 @@ def unpriced(matrix: Matrix) -> list[str]:
 
 def dearest(matrix: Matrix) -> int:
     """Give the micro-dollars of the dearest image that a plan may ask for; 0 when no price is known."""
-    found = (rung.price or 0 for job in matrix.manifest.jobs for rungs in _ladders(job) for rung in rungs)
+    found = (rung.price or 0 for kind in matrix.manifest.kinds for rungs in _ladders(kind.job) for rung in rungs)
     return max(found, default=0)
 
 

@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 from batchbanana.distinct import have_own_keys, have_own_names
@@ -63,7 +62,11 @@ class Matrix:
     @property
     def jobs(self) -> tuple[JobPlan, ...]:
         """What each job makes; rows of a CSV without ids are one job."""
-        return tuple(_plan(id_, jobs) for id_, jobs in groupby(self.manifest.jobs, key=lambda job: job.id))
+        sheet = self.manifest.jobs
+        if isinstance(sheet, SheetJobs) and not sheet.has_ids:
+            axes = (("rows", len(sheet)),) if len(sheet) > 1 else _axes(sheet[0])
+            return (JobPlan(id=self.manifest.name, cells=self.cells, axes=axes, models=(*sheet.models,)),)
+        return tuple(map(_plan, self.manifest.jobs))
 
     @cached_property
     def is_distinct(self) -> bool:
@@ -77,8 +80,7 @@ class Matrix:
 
     def drafts(self) -> Iterator[Draft]:
         """Draft all tasks: their keys, and the rest where it is wanted."""
-        for job in self.manifest.jobs:
-            yield from drafts(job)
+        return drafts(self.manifest.jobs)
 
     def __iter__(self) -> Iterator[Task]:
         return (draft.task() for draft in self.drafts())
@@ -123,20 +125,18 @@ def _count(job: Job, faults: Faults, oddities: list[str]) -> int:
     return _cells(job, space)
 
 
+def cells_of(job: Job) -> int:
+    """Compute how many tasks a job has, after `exclude`, `pick` and `include`."""
+    return _cells(job, space_of(job))
+
+
 def _cells(job: Job, space: Space) -> int:
     return (job.pick.count if job.pick else space.cells) + sum(space_of(added).cells for added in job.include)
 
 
-def _plan(id_: str, jobs: Iterator[Job]) -> JobPlan:
-    """Sum up the entries that share an id, which only rows of a CSV do; they are not kept."""
-    cells = 0
-    axes: tuple[tuple[str, int], ...] = ()
-    models: dict[str, None] = {}
-    for rows, job in enumerate(jobs, 1):
-        cells += _cells(job, space_of(job))
-        axes = _axes(job) if rows == 1 else (("rows", rows),)
-        models |= dict.fromkeys(model.id for model in job.models)
-    return JobPlan(id=id_, cells=cells, axes=axes, models=tuple(models))
+def _plan(job: Job) -> JobPlan:
+    models = dict.fromkeys(model.id for model in job.models)
+    return JobPlan(id=job.id, cells=cells_of(job), axes=_axes(job), models=tuple(models))
 
 
 def _axes(job: Job) -> tuple[tuple[str, int], ...]:
@@ -146,6 +146,8 @@ def _axes(job: Job) -> tuple[tuple[str, int], ...]:
 
 def _refuse_shared_names(manifest: Manifest, faults: Faults) -> None:
     """Look for tasks that would share a name; only where a template does not rule it out are they walked."""
+    if isinstance(manifest.jobs, SheetJobs):  # their names have the key
+        return
     jobs = [job for job in manifest.jobs if not job.images.has_key]
     if not jobs or have_own_names(jobs):
         return
@@ -163,7 +165,7 @@ def _refuse_shared_names(manifest: Manifest, faults: Faults) -> None:
 
 
 def _tasks(job: Job) -> Iterator[Task]:
-    return (draft.task() for draft in drafts(job))
+    return (draft.task() for draft in drafts([job]))
 
 
 def _mark(name: str) -> int:
@@ -174,7 +176,7 @@ def _digest(manifest: Manifest) -> str:
     found = hashlib.sha256(VERSION.encode())
     jobs: Iterable[Job] = manifest.jobs
     if isinstance(jobs, SheetJobs):
-        found.update(manifest.text.encode())
+        found.update(jobs.digest.encode())
         jobs = jobs[:1]
     for number, job in enumerate(jobs):
         if not number:  # all jobs share the files

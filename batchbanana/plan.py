@@ -14,6 +14,7 @@ from typing import Protocol
 from anyio import to_thread
 
 from batchbanana.ledger import Ahead, Known, Ledger, Store
+from batchbanana.marks import Marks
 from batchbanana.spool import standing
 from batchbanana.task import Task
 
@@ -64,7 +65,7 @@ class Plan:
         self._ledger = ledger
         self._ahead = Ahead()
         self._job = str(job)
-        self._seen: set[int] | None = None if is_distinct else set()
+        self._seen = None if is_distinct else Marks()
         self._size = BLOCK
         self.damaged = 0
         self.first_damaged = ""
@@ -116,10 +117,6 @@ class Plan:
             self.damaged += 1
 
 
-def is_new(task: Sketch, seen: set[int]) -> bool:
+def is_new(task: Sketch, seen: Marks) -> bool:
     """Whether a task was not seen before; remembers it."""
-    mark = int(task.key[:16], 16)  # 64 of the key's bits: one mistaken pair in 10^13 for a job of a million
-    if mark in seen:
-        return False
-    seen.add(mark)
-    return True
+    return seen.add(int(task.key[:16], 16))

@@ -1,7 +1,6 @@
 """One execution of `run`: the steps from a loaded manifest to the exit code, in the order in which they happen."""
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -177,13 +176,12 @@ async def _opened(order: Order, job: JobDirectory) -> AsyncIterator[tuple[Ledger
 
 def _begin(store: Store, order: Order, job: JobDirectory) -> int:
     manifest = order.matrix.manifest
-    digest = hashlib.sha256(manifest.text.encode()).hexdigest()
     with explained():
         job.refuse_older(store)
         _keep_apart(store, order)
         note_begin(store, order.matrix)
         job.check_lock()
-        return store.start_run((digest, str(manifest.path.absolute()), manifest.text))
+        return store.start_run((manifest.copy.sha256, str(manifest.path.absolute()), manifest.copy.content))
 
 
 def _keep_apart(store: Store, order: Order) -> None:
@@ -234,7 +232,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
         watcher=console,
         # An older copy of the ledger would give a number again that an image in the spool bears.
         next_attempt=max(found.newest + 1, await ledger.do(lambda store: store.next_attempt())),
-        models=len({model for job in order.matrix.jobs for model in job.models}),
+        models=len(order.matrix.manifest.models),
         is_same_model=order.matrix.registry.are_same,
         waits_for_quota=order.waits_for_quota,
     )

@@ -11,6 +11,7 @@ from batchbanana.estimate import LATENCY, LATENCY_UNKNOWN
 from batchbanana.feed import Tally
 from batchbanana.ledger import Ahead, Known, Store
 from batchbanana.manifest import Job, LimitSettings
+from batchbanana.marks import Marks
 from batchbanana.matrix import Matrix
 from batchbanana.plan import LARGEST_BLOCK, is_new
 from batchbanana.policy import differs_for_good, images_at_worst, worst_case
@@ -89,17 +90,17 @@ def survey(matrix: Matrix, store: Store | None) -> Survey:
     """
     found = Survey()
     if not matrix.is_distinct or (store is not None and not store.is_blank):
-        _walk(matrix.drafts(), store, found, set() if not matrix.is_distinct else None)
+        _walk(matrix.drafts(), store, found, Marks() if not matrix.is_distinct else None)
         return found
     for job in matrix.manifest.jobs:
         if job.exclude or job.pick:
-            _walk(drafts(job), None, found, None)
+            _walk(drafts([job]), None, found, None)
         else:
             found.add_all(job)
     return found
 
 
-def _walk(tasks: Iterator[Draft], store: Store | None, found: Survey, seen: set[int] | None) -> None:
+def _walk(tasks: Iterator[Draft], store: Store | None, found: Survey, seen: Marks | None) -> None:
     """Count tasks one by one; `seen` is None where none comes twice."""
     ahead = Ahead()
     while block := list(islice(tasks, LARGEST_BLOCK)):

@@ -30,7 +30,8 @@ def fill(matrix: Matrix, folder: Path, count: int) -> None:
     with job.held(), closing(job.open_store(Caps())) as store:
         manifest = matrix.manifest
         note_begin(store, matrix)
-        store.start_run((sha256(manifest.text.encode()).hexdigest(), str(manifest.path.absolute()), manifest.text))
+        copy = manifest.copy
+        store.start_run((copy.sha256, str(manifest.path.absolute()), copy.content))
         metadata = Metadata(folder / "metadata.jsonl", store)
         for first in range(1, count + 1, A_COMMIT):
             store.execute("BEGIN IMMEDIATE")

@@ -144,7 +144,7 @@ def names_asked(matrix: Matrix, served: Endpoint) -> dict[str, list[str]]:
     """Give the names by which requests ask for each model of a plan; one dialect says ratio and size in them."""
     settings = matrix.manifest.provider
     if settings.dialect != "suffix":
-        return {model: [model] for job in matrix.jobs for model in job.models}
+        return {model.id: [model.id] for model in matrix.manifest.models}
     examples = {(task.model, task.ratio, task.resolution): task for task in matrix}
     speaks = provider(settings, matrix.registry, served)
     names: dict[str, list[str]] = {}

@@ -35,9 +35,6 @@ from batchbanana.transport import Endpoint
 
 ASK_TASKS = 100  # above so many tasks …
 ASK_MICRO_USD = 5_000_000  # … or $5, a person at a terminal is asked first
-# New objects until young ones are searched for cycles; such searches until older ones are. A thousand images in flight
-# live longer than Python's own 700 assume: a tenth of all time went into looking at them again and again.
-COLLECT_AFTER = (20_000, 20, 50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +162,6 @@ def _served(matrix: Matrix, choices: Choices) -> Endpoint:
 def _run_one(order: Order, choices: Choices) -> Summary:
     console = _console(quiet=choices.quiet)
     gc.freeze()  # what is loaded now stays: walking it again and again would stall the event loop for up to 100 ms
-    gc.set_threshold(*COLLECT_AFTER)
     try:
         summary = anyio.run(partial(run, order, console))
     finally:

@@ -12,7 +12,10 @@ VERSION = 1
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE manifests (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE manifests (
+    sha256 TEXT PRIMARY KEY, path TEXT NOT NULL,
+    text TEXT NOT NULL           -- a blob is zlib's packing of a text above a megabyte
+) WITHOUT ROWID;
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, pid INTEGER NOT NULL, host TEXT NOT NULL,
     manifest TEXT NOT NULL, summary TEXT);

@@ -99,9 +99,15 @@ class Store:
 
     # Runs
 
-    def start_run(self, manifest: tuple[str, str, str]) -> int:
-        """Begin a run; from now on every earlier one is fenced off. Takes the manifest's sha256, path and text."""
-        self._db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", manifest)
+    def start_run(self, manifest: tuple[str, str, str | bytes]) -> int:
+        """Begin a run; from now on every earlier one is fenced off.
+
+        Args:
+            manifest: its sha256, its path, and its text, or zlib's packing of that.
+        """
+        is_kept = self._db.execute("SELECT 1 FROM manifests WHERE (sha256, path) = (?, ?)", manifest[:2]).fetchone()
+        if not is_kept:
+            self._db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", manifest)
         row = self._db.execute(
             "INSERT INTO runs (started, pid, host, manifest) VALUES (?, ?, ?, ?) RETURNING id",
             (time.time(), os.getpid(), socket.gethostname(), manifest[0]),

@@ -1,10 +1,14 @@
 """The files that a manifest names. The only module here that reads them, each once."""
 
 import codecs
+import contextlib
 import hashlib
+import io
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from batchbanana.manifest.faults import Faults
 from batchbanana.manifest.nodes import shorten
@@ -13,6 +17,7 @@ from batchbanana.task import Reference
 LARGE_REFERENCE = 7_000_000  # bytes; above it the vendor's documents advise against sending it inline
 LARGEST_REQUEST = 15_000_000  # bytes of references; base64 makes 20 MB of them, which a request may have
 SNIFFED = 64  # bytes of a file's head; a HEIF names its brands there
+_PIECE = 1 << 20  # bytes that are decoded at once
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF = {b"mif1", b"msf1"}  # the general brands; AVIF files have them too
 _AVIF = {b"avif", b"avis"}
@@ -36,6 +41,11 @@ def sniff(head: bytes) -> str | None:
 
 
 def read_text(path: Path, encoding: str | None, remedy: str) -> str:
+    """Read a text file as a whole, see `read_pieces`."""
+    return b"".join(read_pieces(path, encoding, remedy)).decode()
+
+
+def read_pieces(path: Path, encoding: str | None, remedy: str) -> deque[bytes]:
     """Read a text file: UTF-8 with or without BOM, or another encoding.
 
     Args:
@@ -43,10 +53,62 @@ def read_text(path: Path, encoding: str | None, remedy: str) -> str:
         encoding: None for UTF-8.
         remedy: what to do about bytes that cannot be decoded.
 
+    Returns:
+        Its text in UTF-8 that can be decoded, without a BOM, in pieces of a megabyte.
+
     Raises:
         ValueError: with a sentence that says what is wrong and what to do.
     """
-    data = _read(path)
+    with _opened(path) as file:
+        pieces = deque(iter(lambda: file.read(_PIECE), b""))
+    if encoding is not None or any(b"\0" in piece for piece in pieces) or not _is_utf8(pieces):
+        text = _decoded(b"".join(pieces), encoding, remedy).encode()
+        pieces = deque(text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+    if pieces:
+        pieces[0] = pieces[0].removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF8)  # some put theirs before one
+    return pieces
+
+
+def take_lines(pieces: deque[bytes]) -> Iterator[str]:
+    """Read UTF-8 text line by line, with the ends as they are, and take away each piece as it is used up."""
+    return iter(io.TextIOWrapper(io.BufferedReader(_Taken(pieces), _PIECE), "utf-8", newline=""))
+
+
+class _Taken(io.RawIOBase):
+    """Pieces of bytes as a file that can be read once."""
+
+    def __init__(self, pieces: deque[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # a writeable buffer, which has no name before Python 3.12
+        while self._pieces and not self._pieces[0]:
+            self._pieces.popleft()
+        if not self._pieces:
+            return 0
+        piece = self._pieces.popleft()
+        count = min(len(buffer), len(piece))
+        buffer[:count] = piece[:count]
+        if count < len(piece):
+            self._pieces.appendleft(piece[count:])
+        return count
+
+
+def _is_utf8(pieces: Iterable[bytes]) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for piece in pieces:
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(data: bytes, encoding: str | None, remedy: str) -> str:
     try:
         text = data.decode(encoding or "utf-8-sig")
     except UnicodeError as error:  # some encodings raise it without a place
@@ -56,7 +118,7 @@ def read_text(path: Path, encoding: str | None, remedy: str) -> str:
         raise ValueError(f"cannot be read as {shown} at byte {getattr(error, 'start', 0)}: {remedy}") from error
     if "\0" in text:
         raise ValueError("is not a text file: name a YAML or CSV file saved as UTF-8")
-    return text.removeprefix("\ufeff")
+    return text
 
 
 def is_encoding(name: str) -> bool:
@@ -68,6 +130,12 @@ def is_encoding(name: str) -> bool:
 
 
 def _read(path: Path, most: int | None = None) -> bytes:
+    with _opened(path, most) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
     try:
         if path.is_dir():
             raise ValueError("is a directory: name a file")
@@ -75,7 +143,8 @@ def _read(path: Path, most: int | None = None) -> bytes:
             raise ValueError("is not a regular file: copy what it gives into one")
         if most is not None and (size := path.stat().st_size) > most:
             raise ValueError(f"has {size / 1e6:.0f} MB, but a request takes {most / 1e6:.0f} MB: shrink it")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise ValueError("does not exist: check the path, which is relative to the manifest") from None
     except OSError as error:

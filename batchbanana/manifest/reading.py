@@ -1,14 +1,16 @@
 """A manifest's file → a checked `Manifest`."""
 
+import hashlib
 import unicodedata
-from collections.abc import Iterable
+import zlib
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from batchbanana.manifest import yaml12
 from batchbanana.manifest.context import Context
 from batchbanana.manifest.faults import Faults
-from batchbanana.manifest.files import Library, read_text
+from batchbanana.manifest.files import Library, read_pieces, take_lines
 from batchbanana.manifest.jobs import read_jobs
 from batchbanana.manifest.nodes import Map
 from batchbanana.manifest.provider import LIMIT_KEYS, PROVIDER_KEYS, check_dialect, read_limits, read_provider
@@ -16,11 +18,12 @@ from batchbanana.manifest.registry import builtin, with_file, with_section
 from batchbanana.manifest.section import Section
 from batchbanana.manifest.settings import SHARED_KEYS, Settings, free_mapping, read_settings
 from batchbanana.manifest.sheet import read_sheet
-from batchbanana.manifest.values import Job, LimitSettings, Manifest, ProviderSettings
+from batchbanana.manifest.values import Copy, Job, Kind, LimitSettings, Manifest, ProviderSettings
 from batchbanana.models import UNPRICED, Model, Registry
 from batchbanana.names import name_problem
 
 TOP_KEYS = ("name", "provider", "limits", "sandbox", "models", "jobs", *SHARED_KEYS)
+LONGEST_PLAIN = 1 << 20  # bytes of a manifest that is copied as it is; a larger one is packed, for memory's sake
 _YAML_REMEDY = "save it as UTF-8"
 _CSV_REMEDY = (
     "save it as UTF-8, or use it as rows of a YAML manifest that names its encoding, "
@@ -43,16 +46,28 @@ def read(path: Path, faults: Faults, models: Path | None = None) -> Manifest | N
     if ending not in {".yaml", ".yml", ".csv"}:
         faults.add(0, "is no manifest by its name: it must end in .yaml, .yml or .csv")
         return None
+    context = Context(base=path.parent, registry=builtin(), faults=faults, library=Library(path.parent, faults))
     try:
-        text = read_text(path, None, _CSV_REMEDY if ending == ".csv" else _YAML_REMEDY)
+        text = read_pieces(path, None, _CSV_REMEDY if ending == ".csv" else _YAML_REMEDY)
     except ValueError as error:
         faults.add(0, f"the manifest {error}".replace(", which is relative to the manifest", ""))
         return None
-    context = Context(base=path.parent, registry=builtin(), faults=faults, library=Library(path.parent, faults))
-    return _read_csv(path, text, context, models) if ending == ".csv" else _read_yaml(path, text, context, models)
+    copy = _copy(text)
+    if ending == ".csv":
+        return _read_csv(path, copy, take_lines(text), context, models)
+    return _read_yaml(path, copy, b"".join(text).decode(), context, models)
 
 
-def _read_csv(path: Path, text: str, context: Context, models: Path | None) -> Manifest | None:
+def _copy(text: Collection[bytes]) -> Copy:
+    digest, packer = hashlib.sha256(), zlib.compressobj(1)
+    for piece in text:
+        digest.update(piece)
+    is_long = sum(map(len, text)) > LONGEST_PLAIN
+    packed = b"".join([*map(packer.compress, text), packer.flush()]) if is_long else b""
+    return Copy(sha256=digest.hexdigest(), content=packed or b"".join(text).decode())
+
+
+def _read_csv(path: Path, copy: Copy, text: Iterable[str], context: Context, models: Path | None) -> Manifest | None:
     context = _with_registry(context, context.registry, models, ProviderSettings())
     name = _stem(path, context.faults)
     jobs = read_sheet(text, name, context)
@@ -61,10 +76,11 @@ def _read_csv(path: Path, text: str, context: Context, models: Path | None) -> M
     return Manifest(
         name=name,
         path=path,
-        text=text,
+        copy=copy,
         provider=ProviderSettings(),
         limits=LimitSettings(),
         jobs=jobs,
+        kinds=jobs.kinds,
         registry=context.registry,
         models=tuple(jobs.models.values()),
         sandbox={},
@@ -72,7 +88,7 @@ def _read_csv(path: Path, text: str, context: Context, models: Path | None) -> M
     )
 
 
-def _read_yaml(path: Path, text: str, context: Context, models: Path | None) -> Manifest | None:
+def _read_yaml(path: Path, copy: Copy, text: str, context: Context, models: Path | None) -> Manifest | None:
     faults = context.faults
     node = yaml12.parse(text, faults)
     if node is None:
@@ -89,10 +105,11 @@ def _read_yaml(path: Path, text: str, context: Context, models: Path | None) -> 
     return Manifest(
         name=_name(section, path),
         path=path,
-        text=text,
+        copy=copy,
         provider=provider,
         limits=limits,
         jobs=jobs,
+        kinds=[Kind(job=job) for job in jobs],
         registry=context.registry,
         models=_asked(jobs),
         sandbox=free_mapping(section, "sandbox"),

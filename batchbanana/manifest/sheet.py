@@ -1,7 +1,8 @@
 """A CSV manifest: every row is a job, made when it is looked at, so that a million rows cost little memory."""
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, overload
@@ -15,13 +16,14 @@ from batchbanana.manifest.nodes import List, Map, Node, Scalar, shorten
 from batchbanana.manifest.section import Section
 from batchbanana.manifest.settings import Settings, read_settings
 from batchbanana.manifest.table import PackedRows, Table
-from batchbanana.manifest.values import Axis, Job
+from batchbanana.manifest.values import Axis, Job, Kind
+from batchbanana.marks import Marks
 from batchbanana.models import Model
 from batchbanana.names import DEFAULT as DEFAULT_NAME
 from batchbanana.names import FIELDS, NameTemplate, is_field, name_problem, suggestion
 
 KNOWN = ("id", "ratio", "resolution", "model", "samples", "references", "prompt")
-_AXES = ("ratio", "resolution", "model", "samples", "references")
+_AXES = ("ratio", "resolution", "model", "samples", "references")  # the last one says texts, the others no more
 _OWN = ("id", "line", "prompts", "references", "axes")  # what each row says for itself
 _BAR = re.compile(r"(?<!\|)\|(?!\|)")
 
@@ -34,7 +36,12 @@ def split(cell: str) -> tuple[str, ...]:
 
 
 class SheetJobs(Sequence[Job]):
-    """The jobs of a CSV manifest, made anew whenever they are read."""
+    """The jobs of a CSV manifest, made anew whenever they are read.
+
+    Attributes, known after `check`:
+        cells: of all rows.
+        models: those that the rows name, by their ids.
+    """
 
     def __init__(self, sheet: Table, name: str, context: Context) -> None:
         self._rows: PackedRows = sheet.rows
@@ -45,9 +52,12 @@ class SheetJobs(Sequence[Job]):
         self._variables = tuple((column, index) for column, index in self._column.items() if column not in KNOWN)
         self._names = frozenset(column for column, _ in self._variables)
         self._images = NameTemplate.parse(DEFAULT_NAME, self._names)
-        self.cells = 0  # of all rows, known after `check`
-        self.models: dict[str, Model] = {}  # those that the rows name, known after `check`
+        self._known = tuple(self._column.get(column, -1) for column in _AXES)
+        self._id, self._prompt = self._column.get("id", -1), self._column.get("prompt", -1)
+        self._kinds: dict[tuple[object, ...], list[int]] = {}  # the first row of each kind, and how many
         self._shared = lru_cache(maxsize=1024)(self._read_shared)
+        self.cells = 0
+        self.models: dict[str, Model] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,29 +71,51 @@ class SheetJobs(Sequence[Job]):
             return tuple(self[row] for row in range(len(self))[index])
         return self._job(self._rows[index], self._lines[index], Faults(self._context.faults.file))
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether each row says its own id; if not, all have the manifest's name."""
+        return self._id >= 0
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """The rows by kind, of whatever id; known after `check`."""
+        return [Kind(job=self[first], jobs=count) for first, count in self._kinds.values()]
+
+    @property
+    def digest(self) -> str:
+        """A hash that is the same only for the same columns and rows."""
+        return hashlib.sha256(f"{[*self._column]} {self._rows.digest}".encode()).hexdigest()
+
     def check(self) -> None:
-        """Look at every row once and note what is wrong with it."""
-        seen: dict[str, int] = {}
-        for cells, line in zip(self._rows, self._lines, strict=True):
-            self._check_id(cells, line, seen)
-            self._check_row(cells, line)
+        """Look at every row and note what is wrong with it."""
+        if self.has_ids:
+            self._check_ids()
+        for row, (cells, line) in enumerate(zip(self._rows, self._lines, strict=True)):
+            self._check_row(row, cells, line)
 
-    def _check_id(self, cells: Sequence[str], line: int, seen: dict[str, int]) -> None:
-        if "id" not in self._column:
-            return
-        id_, faults = cells[self._column["id"]].strip(), self._context.faults
-        if problem := name_problem(id_):
-            faults.add(line, f"the id `{shorten(id_)}` {problem}: give the row a plain name")
-        elif id_ in seen:
-            faults.add(line, f"the id `{id_}` stands here and in line {seen[id_]}: rename one")
-        seen.setdefault(id_, line)
+    def _check_ids(self) -> None:
+        seen, again, faults = Marks(), set[str](), self._context.faults
+        for line, id_ in self._ids():
+            if problem := name_problem(id_):
+                faults.add(line, f"the id `{shorten(id_)}` {problem}: give the row a plain name")
+            elif not seen.add(int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest())):
+                again.add(id_)
+        first: dict[str, int] = {}
+        for line, id_ in self._ids() if again else ():
+            if id_ in again and first.setdefault(id_, line) != line:
+                faults.add(line, f"the id `{id_}` stands here and in line {first[id_]}: rename one")
 
-    def _check_row(self, cells: Sequence[str], line: int) -> None:
+    def _ids(self) -> Iterable[tuple[int, str]]:
+        return ((line, cells[self._id].strip()) for cells, line in zip(self._rows, self._lines, strict=True))
+
+    def _check_row(self, row: int, cells: Sequence[str], line: int) -> None:
         faults, before = self._context.faults, len(self._context.faults)
         job = self._job(cells, line, faults)
-        shared = self._shared(self._settings_key(cells))
-        self.cells += job.spanned
-        self.models.update((model.id, model) for model in job.models)
+        key, spanned = self._settings_key(cells), job.spanned
+        shared = self._shared(key)
+        self.cells += spanned
+        self._kinds.setdefault((*key[:-1], len(job.references), spanned), [row, 0])[1] += 1
+        self.models.update([(model.id, model) for model in job.models])
         for message in shared.messages:
             faults.add(line, message)
         if not all(prompt.text.strip() for prompt in job.prompts):
@@ -102,7 +134,7 @@ class SheetJobs(Sequence[Job]):
             check_references(job, [_at(source, line) for source in shared.settings.references], self._context)
 
     def _settings_key(self, cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple(cells[self._column[name]] if name in self._column else "" for name in _AXES)
+        return tuple([cells[at] if at >= 0 else "" for at in self._known])
 
     def _read_shared(self, key: tuple[str, ...]) -> "_Shared":
         """Read the known columns of a row, as a job's keys are read."""
@@ -118,11 +150,11 @@ class SheetJobs(Sequence[Job]):
 
     def _job(self, cells: Sequence[str], line: int, faults: Faults) -> Job:
         shared = self._shared(self._settings_key(cells))
-        prompts = [Scalar(text, text, line) for text in split(cells[self._column["prompt"]])]
+        prompts = [Scalar(text, text, line) for text in split(cells[self._prompt])]
         sources = [_at(source, line) for source in shared.settings.references]
         return Job(  # not `replace`, which looks at all fields anew for each of a million rows
             **shared.rest,
-            id=cells[self._column["id"]].strip() if "id" in self._column else self._name,
+            id=cells[self._id].strip() if self._id >= 0 else self._name,
             line=line,
             prompts=parse_templates(prompts, self._names, "the prompt", faults),
             references=parse_templates(sources, self._names, "the reference", faults),
@@ -143,8 +175,8 @@ def _at(source: Scalar, line: int) -> Scalar:
     return source._replace(line=line)
 
 
-def read_sheet(text: str, name: str, context: Context) -> SheetJobs | None:
-    """Read a CSV manifest; None, with faults, when its header cannot be used."""
+def read_sheet(text: Iterable[str], name: str, context: Context) -> SheetJobs | None:
+    """Read the lines of a CSV manifest; None, with faults, when its header cannot be used."""
     faults, before = context.faults, len(context.faults)
     sheet = table.parse(text, faults.file, faults)
     if sheet is None:

@@ -1,10 +1,11 @@
 """CSV text → rows, strictly: a stray quote or a short row is a fault, never a guess. Both manifests and row files."""
 
 import csv
+import hashlib
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -12,22 +13,31 @@ from batchbanana.manifest.faults import Faults
 from batchbanana.manifest.nodes import shorten
 
 LONGEST_CELL = 1 << 20  # characters
-_SEPARATOR = "\x1f"  # cells of a row are kept joined: a tenth of a list's memory
+_SEPARATOR = "\x1f"  # between cells, which cannot have it
+_END = b"\x1e"  # of a row
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class PackedRows(Sequence[tuple[str, ...]]):
-    """Rows of text cells, kept as one string each and cut apart when read."""
+    """Rows of text cells, kept one after the other in one piece of memory and cut apart when read."""
 
     def __init__(self) -> None:
-        self._rows: list[str] = []
+        self._text = bytearray()
+        self._ends = array("Q", (0,))  # where each row ends, after the beginning of the first
 
     def append(self, cells: Sequence[str]) -> None:
         """Add a row; no cell may have a control character."""
-        self._rows.append(_SEPARATOR.join(cells))
+        self._text += _SEPARATOR.join(cells).encode()
+        self._text += _END
+        self._ends.append(len(self._text))
+
+    @property
+    def digest(self) -> str:
+        """A hash that is the same only for the same rows."""
+        return hashlib.sha256(self._text).hexdigest()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ends) - 1
 
     @overload
     def __getitem__(self, index: int) -> tuple[str, ...]: ...
@@ -35,11 +45,13 @@ class PackedRows(Sequence[tuple[str, ...]]):
     def __getitem__(self, index: slice) -> tuple[tuple[str, ...], ...]: ...
     def __getitem__(self, index: int | slice) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
         if isinstance(index, slice):
-            return tuple(tuple(row.split(_SEPARATOR)) for row in self._rows[index])
-        return tuple(self._rows[index].split(_SEPARATOR))
+            return tuple([self[row] for row in range(len(self))[index]])
+        row = range(len(self))[index]
+        text = self._text[self._ends[row] : self._ends[row + 1] - len(_END)].decode()
+        return tuple(text.split(_SEPARATOR))
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
-        return (tuple(row.split(_SEPARATOR)) for row in self._rows)
+        return (self[row] for row in range(len(self)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +69,14 @@ class Table:
     lines: "array[int]"
 
 
-def parse(text: str, file: str, faults: Faults) -> Table | None:
-    """Read CSV text with a header; blank lines are skipped. None, with a fault, when there is no usable header."""
+def parse(text: Iterable[str], file: str, faults: Faults) -> Table | None:
+    """Read CSV text with a header; blank lines are skipped. None, with a fault, when there is no usable header.
+
+    Args:
+        text: its lines with their ends, as they are.
+        file: what faults are said of.
+        faults: gets what is wrong.
+    """
     records, before = _records(text, file, faults), len(faults)
     line, names = next(records, (0, []))
     names = [unicodedata.normalize("NFC", name.strip()) for name in names]
@@ -93,7 +111,7 @@ def _header_is_sound(names: Sequence[str], line: int, file: str, faults: Faults)
     return len(faults) == before
 
 
-def _records(text: str, file: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
+def _records(text: Iterable[str], file: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the line where it begins; quoting that breaks the format ends the reading."""
     source = _Lines(text)
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))  # so that our own limit is the one that speaks
@@ -129,8 +147,8 @@ def _explain(problem: str) -> str:
 class _Lines:
     """A text's lines with their ends, and what the record that is being read was made of."""
 
-    def __init__(self, text: str) -> None:
-        self._lines = re.finditer(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text)
+    def __init__(self, text: Iterable[str]) -> None:
+        self._lines = iter(text)
         self.line = 0
         self.raw: list[str] = []
 
@@ -138,7 +156,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        text = next(self._lines)[0]
+        text = next(self._lines)
         self.line += 1
         self.raw.append(text)
         return text

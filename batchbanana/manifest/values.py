@@ -134,14 +134,31 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Jobs of a manifest that differ in their texts alone: one of them, and how many they are."""
+
+    job: Job
+    jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A copy of a manifest's text, for the record: its sha256, and the text itself, or zlib's packing of a long one."""
+
+    sha256: str
+    content: str | bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What the manifest says to do.
 
     Attributes:
         name: of the job directory; a plain name.
         path: the file.
-        text: its content as read.
+        copy: of its text as it was read.
         jobs: in the order of the file; those of a CSV are made when they are looked at.
+        kinds: the same jobs, those that differ in their texts alone taken together.
         registry: the models as they hold for this manifest, with its own entries and its provider's prices.
         models: those that its jobs ask for, each once.
         sandbox: free settings for `run --sandbox`.
@@ -150,10 +167,11 @@ class Manifest:
 
     name: str
     path: Path
-    text: str = field(repr=False)
+    copy: Copy = field(repr=False)
     provider: ProviderSettings
     limits: LimitSettings
     jobs: Sequence[Job] = field(repr=False)
+    kinds: Sequence[Kind] = field(repr=False)
     registry: Registry = field(repr=False)
     models: tuple[Model, ...]
     sandbox: Mapping[str, object]

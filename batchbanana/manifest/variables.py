@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from batchbanana.manifest import table
 from batchbanana.manifest.context import Context
 from batchbanana.manifest.faults import Faults
-from batchbanana.manifest.files import find_files, is_encoding, read_text
+from batchbanana.manifest.files import find_files, is_encoding, read_pieces, take_lines
 from batchbanana.manifest.nodes import List, Map, Node, Scalar, kind, shorten
 from batchbanana.manifest.section import Section, scalars
 from batchbanana.manifest.values import Axis
@@ -86,7 +86,7 @@ def _from_csv(name: str, encoding: str | None, line: int, context: Context) -> A
     path = context.base / name
     try:
         remedy = ENCODING_REMEDY if encoding is None else "name the encoding it was saved in"
-        text = read_text(path, encoding, remedy)
+        text = take_lines(read_pieces(path, encoding, remedy))
     except ValueError as error:
         context.faults.add(line, f"the rows file `{shorten(name, 120)}` {error}")
         return None
