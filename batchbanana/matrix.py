@@ -60,13 +60,19 @@ class Matrix:
         return (*filter(None, said), *self.manifest.warnings, *self._oddities)
 
     @property
-    def jobs(self) -> tuple[JobPlan, ...]:
-        """What each job makes; rows of a CSV without ids are one job."""
+    def jobs(self) -> Iterable[JobPlan]:
+        """What each job makes, told one by one; rows of a CSV without ids are one job."""
         sheet = self.manifest.jobs
         if isinstance(sheet, SheetJobs) and not sheet.has_ids:
             axes = (("rows", len(sheet)),) if len(sheet) > 1 else _axes(sheet[0])
             return (JobPlan(id=self.manifest.name, cells=self.cells, axes=axes, models=(*sheet.models,)),)
-        return tuple(map(_plan, self.manifest.jobs))
+        return map(_plan, self.manifest.jobs)
+
+    @property
+    def job_count(self) -> int:
+        """How many these are."""
+        jobs = self.manifest.jobs
+        return 1 if isinstance(jobs, SheetJobs) and not jobs.has_ids else len(jobs)
 
     @cached_property
     def is_distinct(self) -> bool:

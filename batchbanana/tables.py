@@ -1,7 +1,7 @@
 """Texts and plain data for `plan`, `status` and `models`; whoever calls prints them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import cast
 
 from batchbanana.manifest import LimitSettings
@@ -12,6 +12,7 @@ from batchbanana.record import span, usd
 from batchbanana.summary import Summary, counts
 from batchbanana.survey import Survey, duration
 
+MOST_LISTED = 100  # jobs in the text of a plan
 BOTTLENECKS = {
     "concurrency": "the number of workers (concurrency)",
     "requests_per_minute": "requests_per_minute",
@@ -60,13 +61,15 @@ def plan_data(matrix: Matrix, found: Survey, limits: LimitSettings, output: str)
 
 def plan_text(matrix: Matrix, found: Survey, limits: LimitSettings, output: str) -> str:
     """Tell a plan to a person."""
-    rows = [(job.id, axes_text(job.axes), str(found.by_job[job.id]), str(found.pending[job.id])) for job in matrix.jobs]
+    jobs, more = islice(matrix.jobs, MOST_LISTED), matrix.job_count - MOST_LISTED
+    rows = [(job.id, axes_text(job.axes), str(found.by_job[job.id]), str(found.pending[job.id])) for job in jobs]
     seconds, bottleneck = duration(found, limits)
     made = found.tally.total - found.missing
     lines = [
         f"{matrix.manifest.name}  ->  {output}",
         "",
         table(("job", "axes", "tasks", "missing"), rows),
+        *([f"and {more:,} more; --json gives all"] if more > 0 else []),
         "",
         f"tasks     {found.tally.total}, {made} have an outcome already, {found.missing} to make",
         f"requests  {found.missing}, more if some have to be asked again",

@@ -223,7 +223,7 @@ def test_rows_are_zipped_variables_multiply_and_numbers_show_as_written(load_man
         "{pot} 010 2026",
         "{pot} 010 true",
     ]
-    assert dict(matrix.jobs[0].axes)["rows"] == 2
+    assert dict(next(iter(matrix.jobs)).axes)["rows"] == 2
 
 
 def test_an_exclusion_that_matches_nothing_is_told(load_manifest: Load) -> None:
