@@ -135,3 +135,13 @@ def test_the_ledger_keeps_a_copy_of_the_manifest_packed_where_it_is_long(rows: i
     assert type(content) is kind
     assert (zlib.decompress(content).decode() if isinstance(content, bytes) else content) == text
     assert digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_sheets_are_told_apart_by_their_columns_and_cells_alone(load_manifest: Load) -> None:
+    def digest(text: str) -> str:
+        return load_manifest(text, "m.csv").digest
+
+    texts = ["prompt,x\na,b\nc,d\n", "prompt,x\na,b\n", "prompt,x\na b,c d\n", "prompt,y\na,b\n"]
+    assert len({digest(text) for text in texts}) == len(texts)
+    assert digest("prompt\na\nb\n") != digest("prompt\na b\n")
+    assert digest("prompt,x\na,b\nc,d\n") == digest('prompt,"x"\r\n\r\na,b\r\n"c",d')
