@@ -143,5 +143,5 @@ def test_sheets_are_told_apart_by_their_columns_and_cells_alone(load_manifest: L
 
     texts = ["prompt,x\na,b\nc,d\n", "prompt,x\na,b\n", "prompt,x\na b,c d\n", "prompt,y\na,b\n"]
     assert len({digest(text) for text in texts}) == len(texts)
-    assert digest("prompt\na\nb\n") != digest("prompt\na b\n")
+    assert digest("prompt\nx\na\nb\n") != digest("prompt\nx\na b\n")
     assert digest("prompt,x\na,b\nc,d\n") == digest('prompt,"x"\r\n\r\na,b\r\n"c",d')
