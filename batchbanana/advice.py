@@ -67,8 +67,14 @@ REMEDIES = (
     ),
     Remedy(
         outcome=POSSIBLY_BILLED,
-        kinds=(FailureKind.TIMEOUT, LOST),
+        kinds=(FailureKind.TIMEOUT,),
         text=f"Compare with the provider's invoice; if it was billed, {SLOW} before {{run}}",
+    ),
+    Remedy(
+        outcome=POSSIBLY_BILLED,
+        kinds=(LOST,),
+        text="Compare with the provider's invoice; where these come to max_possibly_billed, "
+        "{run} stops until --max-possibly-billed raises it",
     ),
     Remedy(
         outcome=POSSIBLY_BILLED,

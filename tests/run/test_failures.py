@@ -191,6 +191,7 @@ def test_what_was_in_flight_at_a_kill_is_told_as_pending(tmp_path: Path) -> None
     told = {one["outcome"]: one for one in groups(job)}
     assert (told["pending"]["kind"], told["pending"]["count"]) == ("lost", 3)
     assert told["possibly_billed"]["count"] == 3
+    assert "until --max-possibly-billed raises it" in told["possibly_billed"]["what_to_do"]
     assert "in flight when a run ended" in failures(job).out
 
 
