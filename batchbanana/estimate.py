@@ -36,7 +36,7 @@ def too_few_workers(limits: LimitSettings, latency: float) -> str | None:
 def mean_latency(matrix: Matrix) -> float:
     """Give the seconds that an image of a plan takes on average, told from its resolutions alone."""
     count, seconds = 0, 0.0
-    for kind in matrix.manifest.kinds:
+    for kind in matrix.manifest.kinds():
         count += kind.jobs * len(kind.job.resolutions)
         seconds += kind.jobs * sum(LATENCY.get(size, LATENCY_UNKNOWN) for size in kind.job.resolutions)
     return seconds / count if count else LATENCY_UNKNOWN
@@ -48,7 +48,7 @@ def estimate(matrix: Matrix) -> int:
     Exact where nothing is excluded or picked; else each job's cells count with its mean price.
     """
     total = 0
-    for kind in matrix.manifest.kinds:
+    for kind in matrix.manifest.kinds():
         prices = [rungs[0].price or 0 for rungs in _ladders(kind.job)]
         total += kind.jobs * cells_of(kind.job) * sum(prices) // max(1, len(prices))
     return total
@@ -58,7 +58,7 @@ def unpriced(matrix: Matrix) -> list[str]:
     """Name each model and resolution that a task may ask for at an unknown price, as `model at size`."""
     found = {
         f"{model} at {rung.resolution}"
-        for kind in matrix.manifest.kinds
+        for kind in matrix.manifest.kinds()
         for part in (kind.job, *kind.job.include)
         for model, rungs in _named_ladders(part)
         for rung in rungs
@@ -69,7 +69,7 @@ def unpriced(matrix: Matrix) -> list[str]:
 
 def dearest(matrix: Matrix) -> int:
     """Give the micro-dollars of the dearest image that a plan may ask for; 0 when no price is known."""
-    found = (rung.price or 0 for kind in matrix.manifest.kinds for rungs in _ladders(kind.job) for rung in rungs)
+    found = (rung.price or 0 for kind in matrix.manifest.kinds() for rungs in _ladders(kind.job) for rung in rungs)
     return max(found, default=0)
 
 

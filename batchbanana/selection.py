@@ -41,7 +41,7 @@ def accepts(pairs: Iterable[str], matrix: Matrix) -> Callable[[Task, Outcome | N
         UsageError: a pair is not KEY=VALUE, or nothing in the manifest has that key.
     """
     wanted: defaultdict[str, set[str]] = defaultdict(set)
-    variables = {name for kind in matrix.manifest.kinds for axis in kind.job.axes for name in axis.names}
+    variables = {name for kind in matrix.manifest.kinds() for axis in kind.job.axes for name in axis.names}
     known = {*AXES, OUTCOME} | variables
     for pair in pairs:
         key, sign, value = pair.partition("=")

@@ -12,7 +12,7 @@ from batchbanana.record import span, usd
 from batchbanana.summary import Summary, counts
 from batchbanana.survey import Survey, duration
 
-MOST_LISTED = 100  # jobs in the text of a plan
+MOST_LISTED = 1000  # jobs in the text of a plan
 BOTTLENECKS = {
     "concurrency": "the number of workers (concurrency)",
     "requests_per_minute": "requests_per_minute",

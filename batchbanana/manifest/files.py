@@ -17,7 +17,7 @@ from batchbanana.task import Reference
 LARGE_REFERENCE = 7_000_000  # bytes; above it the vendor's documents advise against sending it inline
 LARGEST_REQUEST = 15_000_000  # bytes of references; base64 makes 20 MB of them, which a request may have
 SNIFFED = 64  # bytes of a file's head; a HEIF names its brands there
-_PIECE = 1 << 20  # bytes that are decoded at once
+_PIECE = 1 << 20  # bytes that are read and let go of at once
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF = {b"mif1", b"msf1"}  # the general brands; AVIF files have them too
 _AVIF = {b"avif", b"avis"}
@@ -62,7 +62,7 @@ def read_pieces(path: Path, encoding: str | None, remedy: str) -> deque[bytes]:
     with _opened(path) as file:
         pieces = deque(iter(lambda: file.read(_PIECE), b""))
     if encoding is not None or any(b"\0" in piece for piece in pieces) or not _is_utf8(pieces):
-        text = _decoded(b"".join(pieces), encoding, remedy).encode()
+        text = _recoded(b"".join(pieces), encoding, remedy)
         pieces = deque(text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
     if pieces:
         pieces[0] = pieces[0].removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF8)  # some put theirs before one
@@ -71,7 +71,7 @@ def read_pieces(path: Path, encoding: str | None, remedy: str) -> deque[bytes]:
 
 def take_lines(pieces: deque[bytes]) -> Iterator[str]:
     """Read UTF-8 text line by line, with the ends as they are, and take away each piece as it is used up."""
-    return iter(io.TextIOWrapper(io.BufferedReader(_Taken(pieces), _PIECE), "utf-8", newline=""))
+    return iter(io.TextIOWrapper(io.BufferedReader(_Taken(pieces)), "utf-8", newline=""))
 
 
 class _Taken(io.RawIOBase):
@@ -80,21 +80,20 @@ class _Taken(io.RawIOBase):
     def __init__(self, pieces: deque[bytes]) -> None:
         super().__init__()
         self._pieces = pieces
+        self._at = 0  # what is used up of the first one
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:  # a writeable buffer, which has no name before Python 3.12
-        while self._pieces and not self._pieces[0]:
+        while self._pieces:
+            if part := self._pieces[0][self._at : self._at + len(buffer)]:
+                self._at += len(part)
+                buffer[: len(part)] = part
+                return len(part)
             self._pieces.popleft()
-        if not self._pieces:
-            return 0
-        piece = self._pieces.popleft()
-        count = min(len(buffer), len(piece))
-        buffer[:count] = piece[:count]
-        if count < len(piece):
-            self._pieces.appendleft(piece[count:])
-        return count
+            self._at = 0
+        return 0
 
 
 def _is_utf8(pieces: Iterable[bytes]) -> bool:
@@ -108,15 +107,16 @@ def _is_utf8(pieces: Iterable[bytes]) -> bool:
     return True
 
 
-def _decoded(data: bytes, encoding: str | None, remedy: str) -> str:
+def _recoded(data: bytes, encoding: str | None, remedy: str) -> bytes:
+    """Turn another encoding into UTF-8, or say what is wrong with what should be it."""
     try:
-        text = data.decode(encoding or "utf-8-sig")
+        text = data.decode(encoding or "utf-8-sig").encode()
     except UnicodeError as error:  # some encodings raise it without a place
         if encoding is None and b"\0" in data:
             raise ValueError("is not a text file: name a YAML or CSV file saved as UTF-8") from error
         shown = encoding or "UTF-8"
         raise ValueError(f"cannot be read as {shown} at byte {getattr(error, 'start', 0)}: {remedy}") from error
-    if "\0" in text:
+    if b"\0" in text:
         raise ValueError("is not a text file: name a YAML or CSV file saved as UTF-8")
     return text
 

@@ -109,7 +109,7 @@ def _read_yaml(path: Path, copy: Copy, text: str, context: Context, models: Path
         provider=provider,
         limits=limits,
         jobs=jobs,
-        kinds=[Kind(job=job) for job in jobs],
+        kinds=lambda: (Kind(job=job) for job in jobs),
         registry=context.registry,
         models=_asked(jobs),
         sandbox=free_mapping(section, "sandbox"),

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, overload
@@ -16,6 +16,7 @@ from batchbanana.manifest.nodes import List, Map, Node, Scalar, shorten
 from batchbanana.manifest.section import Section
 from batchbanana.manifest.settings import Settings, read_settings
 from batchbanana.manifest.table import PackedRows, Table
+from batchbanana.manifest.template import Template
 from batchbanana.manifest.values import Axis, Job, Kind
 from batchbanana.marks import Marks
 from batchbanana.models import Model
@@ -23,8 +24,10 @@ from batchbanana.names import DEFAULT as DEFAULT_NAME
 from batchbanana.names import FIELDS, NameTemplate, is_field, name_problem, suggestion
 
 KNOWN = ("id", "ratio", "resolution", "model", "samples", "references", "prompt")
-_AXES = ("ratio", "resolution", "model", "samples", "references")  # the last one says texts, the others no more
+_SETTINGS = ("ratio", "resolution", "model", "samples")
 _OWN = ("id", "line", "prompts", "references", "axes")  # what each row says for itself
+_Key = tuple[tuple[str, ...], int]  # the cells of `_SETTINGS`, and the number of references
+_Sources = tuple[tuple[Scalar, ...], tuple[str, ...]]  # references, and what is wrong with them
 _BAR = re.compile(r"(?<!\|)\|(?!\|)")
 
 
@@ -52,10 +55,11 @@ class SheetJobs(Sequence[Job]):
         self._variables = tuple((column, index) for column, index in self._column.items() if column not in KNOWN)
         self._names = frozenset(column for column, _ in self._variables)
         self._images = NameTemplate.parse(DEFAULT_NAME, self._names)
-        self._known = tuple(self._column.get(column, -1) for column in _AXES)
+        self._settings = tuple(self._column.get(column, -1) for column in _SETTINGS)
         self._id, self._prompt = self._column.get("id", -1), self._column.get("prompt", -1)
         self._kinds: dict[tuple[object, ...], list[int]] = {}  # the first row of each kind, and how many
         self._shared = lru_cache(maxsize=1024)(self._read_shared)
+        self._references = lru_cache(maxsize=1024)(self._read_references)
         self.cells = 0
         self.models: dict[str, Model] = {}
 
@@ -76,10 +80,9 @@ class SheetJobs(Sequence[Job]):
         """Whether each row says its own id; if not, all have the manifest's name."""
         return self._id >= 0
 
-    @property
-    def kinds(self) -> Sequence[Kind]:
-        """The rows by kind, of whatever id; known after `check`."""
-        return [Kind(job=self[first], jobs=count) for first, count in self._kinds.values()]
+    def kinds(self) -> Iterator[Kind]:
+        """Give the rows by kind, each made as it is given; known after `check`."""
+        return (Kind(job=self[first], jobs=count) for first, count in self._kinds.values())
 
     @property
     def digest(self) -> str:
@@ -111,12 +114,11 @@ class SheetJobs(Sequence[Job]):
     def _check_row(self, row: int, cells: Sequence[str], line: int) -> None:
         faults, before = self._context.faults, len(self._context.faults)
         job = self._job(cells, line, faults)
-        key, spanned = self._settings_key(cells), job.spanned
-        shared = self._shared(key)
+        (sources, lacks), spanned = self._sources(cells), job.spanned
+        key = self._settings_key(cells, len(sources))
         self.cells += spanned
-        self._kinds.setdefault((*key[:-1], len(job.references), spanned), [row, 0])[1] += 1
         self.models.update([(model.id, model) for model in job.models])
-        for message in shared.messages:
+        for message in (*self._shared(key).messages, *lacks):
             faults.add(line, message)
         if not all(prompt.text.strip() for prompt in job.prompts):
             faults.add(line, "the prompt is empty: say what to draw")
@@ -130,28 +132,42 @@ class SheetJobs(Sequence[Job]):
                 faults.add(line, f"{message} again: use it, or write `||` for a bar")
             if len(set(values)) < len(values):
                 faults.add(line, f"`{axis.names[0]}` has a value twice: keep one")
-        if len(faults) == before and job.references:
-            check_references(job, [_at(source, line) for source in shared.settings.references], self._context)
+        if len(faults) > before:
+            return
+        self._kinds.setdefault((key, spanned), [row, 0])[1] += 1
+        if sources:
+            check_references(job, [_at(source, line) for source in sources], self._context)
 
-    def _settings_key(self, cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple([cells[at] if at >= 0 else "" for at in self._known])
+    def _settings_key(self, cells: Sequence[str], references: int) -> _Key:
+        return tuple([cells[at] if at >= 0 else "" for at in self._settings]), references
 
-    def _read_shared(self, key: tuple[str, ...]) -> "_Shared":
-        """Read the known columns of a row, as a job's keys are read."""
-        given: dict[str, Node] = {name: _node(cell) for name, cell in zip(_AXES, key, strict=True) if cell.strip()}
+    def _sources(self, cells: Sequence[str]) -> _Sources:
+        return self._references(cells[at]) if (at := self._column.get("references", -1)) >= 0 else ((), ())
+
+    def _read_references(self, cell: str) -> _Sources:
+        section, faults = self._section({"references": cell})
+        return section.values("references") or (), faults.messages
+
+    def _section(self, cells: Mapping[str, str]) -> tuple[Section, Faults]:
+        """Give cells to be read as a job's keys are."""
+        given: dict[str, Node] = {name: _node(cell) for name, cell in cells.items() if cell.strip()}
         faults = Faults(self._context.faults.file)
-        section = Section(Map(given, (0,) * len(given), 0), "a row", _AXES, faults)
-        settings = read_settings(section, Settings())
+        return Section(Map(given, (0,) * len(given), 0), "a row", (*_SETTINGS, "references"), faults), faults
+
+    def _read_shared(self, key: _Key) -> "_Shared":
+        """Read the settings of a row that has so many references."""
+        cells, references = key
+        section, faults = self._section(dict(zip(_SETTINGS, cells, strict=True)))
+        settings = replace(read_settings(section, Settings()), references=(Scalar("", "", 0),) * references)
         job = replace(make_job(self._name, 0, settings, self._context), images=self._images)
-        unread = parse_templates(settings.references, None, "the reference", Faults(""))  # told of with each row
-        check_ladder(replace(job, references=unread), settings, faults)
+        check_ladder(replace(job, references=(Template(text=""),) * references), settings, faults)
         rest = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in _OWN}
-        return _Shared(settings=settings, messages=faults.messages, rest=rest)
+        return _Shared(messages=faults.messages, rest=rest)
 
     def _job(self, cells: Sequence[str], line: int, faults: Faults) -> Job:
-        shared = self._shared(self._settings_key(cells))
+        sources = [_at(source, line) for source in self._sources(cells)[0]]
+        shared = self._shared(self._settings_key(cells, len(sources)))
         prompts = [Scalar(text, text, line) for text in split(cells[self._prompt])]
-        sources = [_at(source, line) for source in shared.settings.references]
         return Job(  # not `replace`, which looks at all fields anew for each of a million rows
             **shared.rest,
             id=cells[self._id].strip() if self._id >= 0 else self._name,
@@ -164,9 +180,8 @@ class SheetJobs(Sequence[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What rows with the same known columns share: settings, what is wrong with them, all of a job but `_OWN`."""
+    """What rows with the same settings share: what is wrong with these, and all of a job but `_OWN`."""
 
-    settings: Settings
     messages: tuple[str, ...]
     rest: Mapping[str, Any]
 

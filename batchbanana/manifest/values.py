@@ -1,6 +1,6 @@
 """What a manifest says, after it was checked: frozen values, money in integer micro-dollars, times in seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -135,7 +135,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """Jobs of a manifest that differ in their texts alone: one of them, and how many they are."""
+    """Jobs that differ in ids, texts and the files of references alone: one of them, and how many there are."""
 
     job: Job
     jobs: int = 1
@@ -158,7 +158,7 @@ class Manifest:
         path: the file.
         copy: of its text as it was read.
         jobs: in the order of the file; those of a CSV are made when they are looked at.
-        kinds: the same jobs, those that differ in their texts alone taken together.
+        kinds: gives the same jobs, those that cost and take the same together.
         registry: the models as they hold for this manifest, with its own entries and its provider's prices.
         models: those that its jobs ask for, each once.
         sandbox: free settings for `run --sandbox`.
@@ -171,7 +171,7 @@ class Manifest:
     provider: ProviderSettings
     limits: LimitSettings
     jobs: Sequence[Job] = field(repr=False)
-    kinds: Sequence[Kind] = field(repr=False)
+    kinds: Callable[[], Iterable[Kind]] = field(repr=False)
     registry: Registry = field(repr=False)
     models: tuple[Model, ...]
     sandbox: Mapping[str, object]

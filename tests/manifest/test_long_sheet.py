@@ -99,7 +99,7 @@ def test_rows_are_counted_and_priced_by_kind_whatever_their_texts_ids_and_refere
         "four,a pot,1K,a.png|b.png\n",
         "m.csv",
     )
-    kinds = matrix.manifest.kinds
+    kinds = list(matrix.manifest.kinds())
     assert [(kind.job.id, kind.jobs) for kind in kinds] == [("one", 2), ("three", 1), ("four", 1)]
     found = survey(matrix, None)
     assert estimate(matrix) == found.low
@@ -115,10 +115,10 @@ def test_a_sheet_of_one_row_is_one_job_of_its_own_id_or_of_the_manifests_name(lo
 
 
 def test_a_plan_of_very_many_jobs_tells_the_first_and_how_many_more_there_are(load_manifest: Load) -> None:
-    matrix = load_manifest("id,prompt\n" + "".join(f"r{number},mug {number}\n" for number in range(1234)), "m.csv")
+    matrix = load_manifest("id,prompt\n" + "".join(f"r{number},mug {number}\n" for number in range(2134)), "m.csv")
     text = plan_text(matrix, survey(matrix, None), LimitSettings(), "output/m")
-    assert "\nr99 " in text
-    assert "\nr100 " not in text
+    assert "\nr999 " in text
+    assert "\nr1000 " not in text
     assert "\nand 1,134 more; --json gives all\n" in text
 
 
@@ -145,3 +145,17 @@ def test_sheets_are_told_apart_by_their_columns_and_cells_alone(load_manifest: L
     assert len({digest(text) for text in texts}) == len(texts)
     assert digest("prompt\nx\na\nb\n") != digest("prompt\nx\na b\n")
     assert digest("prompt,x\na,b\nc,d\n") == digest('prompt,"x"\r\n\r\na,b\r\n"c",d')
+
+
+def test_text_that_utf8_cannot_say_is_told_with_its_remedy(tmp_path: Path, faults_of: FaultsOf) -> None:
+    (tmp_path / "r.csv").write_bytes(b"n\nmug\n+2Dw-\n")
+    [fault] = faults_of("jobs:\n- prompt: A {n}\n  rows: {file: r.csv, encoding: utf-7}\n")
+    assert "the rows file `r.csv` cannot be read as utf-7 at byte" in fault
+    assert "name the encoding it was saved in" in fault
+
+
+def test_marks_are_remembered_when_there_are_very_many() -> None:
+    marks = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(70_000)]
+    seen = Marks()
+    assert all(seen.add(mark) for mark in marks)
+    assert not any(seen.add(mark) for mark in marks)
