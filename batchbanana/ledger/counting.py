@@ -15,7 +15,7 @@ def count_money(db: sqlite3.Connection) -> Money:
         " count(CASE WHEN billed = 'unknown' AND price IS NULL THEN 1 END),"
         " count(CASE WHEN billed = 'yes' AND cost IS NULL THEN 1 END),"
         " coalesce(max(CASE WHEN cost > price AND price > 0 THEN (cost * 1000 + price - 1) / price END), 1000)"
-        # That is all but images at or below their price; looking at a million of these in vain takes half as long again.
+        # That is all but images at or below their price; looking at a million of these takes half as long again.
         " FROM attempts WHERE billed IS NOT 'yes' OR cost IS NULL OR cost > price"
     ).fetchone()
     return Money(
