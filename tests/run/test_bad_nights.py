@@ -125,6 +125,19 @@ def test_a_run_with_few_file_descriptors_is_slower_and_whole(tmp_path: Path) -> 
         job.check()
 
 
+def run_within(job: Job, which: int, limits: tuple[int, int]) -> "subprocess.CompletedProcess[str]":
+    """Run a job whose process may have no more of something than the system's soft and hard limits say."""
+    return subprocess.run(
+        [sys.executable, "-m", "batchbanana", *job.arguments()],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(which, limits),
+    )
+
+
 @pytest.mark.parametrize(
     ("limits", "said"),
     [((64, 4096), ""), ((64, 150), "28 workers instead of 200: that many would open about 664 files")],
@@ -135,15 +148,7 @@ def test_a_run_opens_as_many_files_as_it_has_descriptors_for(
 ) -> None:
     with in_thread({"latency": 0.1}) as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(400, limits={"concurrency": 200}))
-        done = subprocess.run(
-            [sys.executable, "-m", "batchbanana", *job.arguments()],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
-        )
+        done = run_within(job, resource.RLIMIT_NOFILE, limits)
         assert done.returncode == 0, done.stderr
         assert said in done.stderr
         assert ("instead of" in done.stderr) is bool(said)
@@ -156,15 +161,7 @@ def test_a_full_disk_costs_nothing_and_books_nothing(tmp_path: Path) -> None:
     with in_thread() as sandbox:
         job = Job(tmp_path, sandbox.url, manifest(5))
         for _ in range(2):
-            done = subprocess.run(
-                [sys.executable, "-m", "batchbanana", *job.arguments()],
-                env=environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)),
-            )
+            done = run_within(job, resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
             assert done.returncode == 13, done.stderr
             assert "The disk is full: it cannot promise 1 MB to each image" in done.stderr
             assert '"attempts": 0' in done.stdout
