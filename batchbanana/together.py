@@ -7,10 +7,10 @@ sync of a folder, too. When little is going on, each has a turn of its own and w
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import anyio
-from anyio import CapacityLimiter, to_thread
 
 MOST = 64  # items a turn: with a sync of 4 ms each, it takes a quarter of a second
 FEW = 16  # items that wait for the turn under way rather than have a thread of their own beside it
@@ -21,13 +21,11 @@ Result = TypeVar("Result")
 class _Place(Generic[Item, Result]):
     """One item in the queue, until its result is there."""
 
-    __slots__ = ("called", "item", "result", "turn")
+    __slots__ = ("item", "result")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.result: tuple[Result | Exception] | None = None
-        self.turn: list[_Place[Item, Result]] = []  # whose turn it is to take, when it is called without a result
+        self.result: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
 
 
 class Together(Generic[Item, Result]):
@@ -42,9 +40,12 @@ class Together(Generic[Item, Result]):
     def __init__(self, act: Callable[[Sequence[Item]], Sequence[Result | Exception]], lanes: int) -> None:
         self._act = act
         self._lanes = lanes
-        self._limiter = CapacityLimiter(lanes)
         self._busy = 0
+        self._soon = False
         self._waiting: deque[_Place[Item, Result]] = deque()
+        # Not anyio's threads: handing over to them takes three times as long, and is most of what a small thing takes.
+        # They end when this object is gone.
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="disk")
 
     async def do(self, item: Item) -> Result:
         """Have an item done; shielded from cancellation, since others depend on it.
@@ -54,18 +55,20 @@ class Together(Generic[Item, Result]):
         """
         place: _Place[Item, Result] = _Place(item)
         self._waiting.append(place)
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._begin)
         with anyio.CancelScope(shield=True):
-            if not self._busy or (self._busy < self._lanes and len(self._waiting) >= FEW):
-                self._busy += 1
-                self._hand_on()
-            await place.called
-            if place.result is None:
-                await self._take(place.turn)
-        assert place.result is not None  # noqa: S101 -- whoever takes a turn has a place in it
-        [result] = place.result
+            result = await place.result
         if isinstance(result, Exception):
             raise result
         return result
+
+    def _begin(self) -> None:
+        self._soon = False
+        if self._waiting and (not self._busy or (self._busy < self._lanes and len(self._waiting) >= FEW)):
+            self._busy += 1
+            self._hand_on()
 
     @property
     def is_idle(self) -> bool:
@@ -73,34 +76,30 @@ class Together(Generic[Item, Result]):
         return not self._busy and not self._waiting
 
     def _hand_on(self) -> None:
-        """Call the first of those who wait to a lane that is free, with its share of them; or let the lane be free."""
+        """Give a lane that is free its share of those who wait; or let it be free."""
         count = len(self._waiting)
         if not count or (self._busy > 1 and count < FEW):
             self._busy -= 1
             return
         share = min(count, MOST, max(FEW, -(-count // self._lanes)))
         turn = [self._waiting.popleft() for _ in range(share)]
-        turn[0].turn = turn
-        _call(turn[0])
+        self._threads.submit(self._take, turn, asyncio.get_running_loop())
 
-    async def _take(self, turn: "list[_Place[Item, Result]]") -> None:
-        """Do what is of this turn, and hand the lane on."""
+    def _take(self, turn: "list[_Place[Item, Result]]", loop: asyncio.AbstractEventLoop) -> None:
+        """Do what is of this turn; called in a thread."""
         try:
-            results = await to_thread.run_sync(self._act, [place.item for place in turn], limiter=self._limiter)
-            self._end(turn, results)
-        except Exception as error:  # noqa: BLE001 -- it is everybody's who has no result
-            self._end(turn, [error] * len(turn))
-        self._hand_on()
+            results: Sequence[Result | Exception] = self._act([place.item for place in turn])
+        except Exception as error:  # noqa: BLE001 -- it is everybody's
+            results = [error] * len(turn)
+        loop.call_soon_threadsafe(self._end, turn, results)
 
     def _end(self, turn: "list[_Place[Item, Result]]", results: Sequence[Result | Exception]) -> None:
-        for place, result in zip(turn, results, strict=True):
-            place.result = place.result or (result,)
-            _call(place)
-
-
-def _call(place: "_Place[Item, Result]") -> None:
-    if not place.called.done():
-        place.called.set_result(None)
+        """Tell everybody of a turn its result, and hand the lane on."""
+        lacking = [ValueError("a turn gave too few results")] * (len(turn) - len(results))
+        for place, result in zip(turn, (*results, *lacking), strict=False):
+            if not place.result.done():  # its task may be gone, cancelled by force
+                place.result.set_result(result)
+        self._hand_on()
 
 
 def tried(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:
