@@ -1,7 +1,8 @@
 """Small things that many tasks want of the disk at once: who comes while the threads are busy shares the next turn.
 
 Handing each over to a thread and back costs more processor time than most of them, and what shares a turn can share the
-sync of a folder, too. When little is going on, each has a turn of its own and waits for nobody.
+sync of a folder, too. When little is going on, each has a turn of its own and waits for nobody, but for those who come
+in the same turn of the event loop.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import anyio
+
+from batchbanana.scheduling import give_way
 
 MOST = 64  # items a turn: with a sync of 4 ms each, it takes a quarter of a second
 FEW = 16  # items that wait for the turn under way rather than have a thread of their own beside it
@@ -41,11 +44,11 @@ class Together(Generic[Item, Result]):
         self._act = act
         self._lanes = lanes
         self._busy = 0
-        self._soon = False
+        self._is_opening = False
         self._waiting: deque[_Place[Item, Result]] = deque()
         # Not anyio's threads: handing over to them takes three times as long, and is most of what a small thing takes.
         # They end when this object is gone.
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="disk")
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="disk", initializer=give_way)
 
     async def do(self, item: Item) -> Result:
         """Have an item done; shielded from cancellation, since others depend on it.
@@ -55,18 +58,19 @@ class Together(Generic[Item, Result]):
         """
         place: _Place[Item, Result] = _Place(item)
         self._waiting.append(place)
-        if not self._soon:
-            self._soon = True
-            asyncio.get_running_loop().call_soon(self._begin)
+        if not self._is_opening:  # at the end of this turn of the loop: who else comes in it goes along
+            self._is_opening = True
+            asyncio.get_running_loop().call_soon(self._open)
         with anyio.CancelScope(shield=True):
             result = await place.result
         if isinstance(result, Exception):
             raise result
         return result
 
-    def _begin(self) -> None:
-        self._soon = False
-        if self._waiting and (not self._busy or (self._busy < self._lanes and len(self._waiting) >= FEW)):
+    def _open(self) -> None:
+        """Let as many lanes begin as those who have come are worth: one at least, or wait for the one under way."""
+        self._is_opening = False
+        while self._waiting and (not self._busy or (self._busy < self._lanes and len(self._waiting) >= FEW)):
             self._busy += 1
             self._hand_on()
 

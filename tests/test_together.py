@@ -35,6 +35,12 @@ async def ask(together: Together[int, int], item: int, results: dict[int, int | 
         results[item] = str(error)
 
 
+async def until_begun(disk: Disk, turns: int) -> None:
+    with anyio.fail_after(20):
+        while len(disk.turns) < turns:  # noqa: ASYNC110 -- it is a thread that adds to them
+            await anyio.sleep(0.001)
+
+
 def test_who_comes_alone_has_a_turn_alone() -> None:
     disk = Disk()
     disk.go.set()
@@ -57,7 +63,9 @@ def test_who_comes_while_all_lanes_are_busy_shares_the_next_turn_and_gets_its_ow
     async def main() -> None:
         together = Together(disk.act, lanes)
         async with anyio.create_task_group() as group:
-            for item in range(-count // 2, count):
+            group.start_soon(ask, together, -count // 2, results)
+            await until_begun(disk, 1)
+            for item in range(-count // 2 + 1, count):
                 group.start_soon(ask, together, item, results)
             for _ in range(20):
                 await checkpoint()
@@ -68,7 +76,7 @@ def test_who_comes_while_all_lanes_are_busy_shares_the_next_turn_and_gets_its_ow
     anyio.run(main)
     assert results == {item: 2 * item if item >= 0 else f"{item} is bad" for item in range(-count // 2, count)}
     assert sorted(item for turn in disk.turns for item in turn) == sorted(results)
-    assert min(map(len, disk.turns)) == 1, "who comes first waits for nobody"
+    assert len(disk.turns[0]) == 1, "who comes first waits for nobody"
     assert max(map(len, disk.turns)) <= MOST
     assert len(disk.turns) < max(2, len(results)) or len(results) <= lanes + 1
 
@@ -83,11 +91,11 @@ def test_only_a_crowd_is_worth_another_thread(crowd: int, turns: int) -> None:
         nonlocal begun
         together = Together(disk.act, lanes=2)
         async with anyio.create_task_group() as group:
-            for item in range(1 + crowd):
+            group.start_soon(ask, together, 0, results)
+            await until_begun(disk, 1)
+            for item in range(1, 1 + crowd):
                 group.start_soon(ask, together, item, results)
-            with anyio.fail_after(20):
-                while len(disk.turns) < turns:  # noqa: ASYNC110 -- it is a thread that adds to them
-                    await anyio.sleep(0.001)
+            await until_begun(disk, turns)
             for _ in range(20):
                 await checkpoint()
             begun = len(disk.turns)
@@ -96,6 +104,22 @@ def test_only_a_crowd_is_worth_another_thread(crowd: int, turns: int) -> None:
     anyio.run(main)
     assert begun == turns
     assert len(results) == 1 + crowd
+
+
+def test_who_comes_in_one_turn_of_the_event_loop_shares_a_turn_at_the_disk() -> None:
+    disk = Disk()
+    disk.go.set()
+    results: dict[int, int | str] = {}
+
+    async def main() -> None:
+        together = Together(disk.act, lanes=2)
+        async with anyio.create_task_group() as group:
+            for item in range(5):
+                group.start_soon(ask, together, item, results)
+
+    anyio.run(main)
+    assert disk.turns == [[0, 1, 2, 3, 4]]
+    assert results == {item: 2 * item for item in range(5)}
 
 
 def test_who_is_in_a_hurry_takes_nobody_s_result_along() -> None:
@@ -173,4 +197,4 @@ def test_a_turn_that_gives_too_few_results_leaves_nobody_waiting() -> None:
         assert together.is_idle
         return [results[item] for item in range(5)]
 
-    assert anyio.run(main) == ["no result", 2, 4, 6, "no result"]
+    assert anyio.run(main) == [0, 2, 4, 6, "no result"]

@@ -10,6 +10,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, Inbox, Steps
+from batchbanana.engines.landing import Landing, Permit
 from batchbanana.engines.links import Fetcher
 from batchbanana.engines.references import ReferenceChangedError, References, size, stream
 from batchbanana.errors import DiskError
@@ -32,6 +33,7 @@ class Disk:
     """What all workers want of the disk, each in a thread, and together where they want the same."""
 
     def __init__(self, spool: Spool) -> None:
+        self.spool = spool
         self.threads = CapacityLimiter(SYNCS)
         # Each has lanes of its own: an image that is paid for must not wait while room is made for others.
         self.reserving: Steps = Together(partial(tried, _step), STEPS)
@@ -49,8 +51,8 @@ class LocalEngine:
     def __init__(self, provider: Provider, lanes: Lanes, spool: Spool) -> None:
         self._provider = provider
         self._lanes = lanes
-        self._spool = spool
         self._disk = Disk(spool)
+        self._landing = Landing()
         self._references = References()
         self._fetcher = Fetcher(lanes.downloads(), spool, disk=self._disk.threads)
 
@@ -59,8 +61,8 @@ class LocalEngine:
         return LocalWorker(
             self._provider,
             self._lanes.open(),
-            self._spool,
             disk=self._disk,
+            permit=self._landing.permit(),
             references=self._references,
             fetcher=self._fetcher,
         )
@@ -73,16 +75,16 @@ class LocalWorker:
         self,
         provider: Provider,
         lane: Lane,
-        spool: Spool,
         *,
         disk: Disk,
+        permit: Permit,
         references: References,
         fetcher: Fetcher,
     ) -> None:
         self._provider = provider
         self._lane = lane
-        self._spool = spool
         self._disk = disk
+        self._permit = permit
         self._references = references
         self._fetcher = fetcher
         self._inbox: Inbox | None = None
@@ -98,7 +100,7 @@ class LocalWorker:
         spent, self._spent = self._spent, None
         if spent is not None:
             with anyio.CancelScope(shield=True), contextlib.suppress(OSError):  # the next start drops it, too
-                await to_thread.run_sync(self._spool.forget, spent.path, limiter=self._disk.threads)
+                await to_thread.run_sync(self._disk.spool.forget, spent.path, limiter=self._disk.threads)
 
     @property
     def holds(self) -> bool:
@@ -107,7 +109,7 @@ class LocalWorker:
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
-        inbox = Inbox(self._spool, attempt, self._provider.reader(), self._lane.secret)
+        inbox = Inbox(self._disk.spool, attempt, self._provider.reader(), self._lane.secret)
         try:
             await self._disk.reserving.do(inbox.reserve)
         except OSError as error:
@@ -135,6 +137,7 @@ class LocalWorker:
         except OSError as error:
             return _disk_failure(error, inbox)
         finally:
+            self._permit.give()
             await self.abandon()
 
     async def _exchange(self, attempt: Attempt, inbox: Inbox, departs: Callable[[], None]) -> Delivery | Failure | Held:
@@ -146,7 +149,7 @@ class LocalWorker:
             (*request.headers, ("content-length", str(size(body)))),
             lambda: _announced(stream(body), departs),
             attempt.rung,
-            Sink(inbox.feed, inbox.in_image),
+            Sink(partial(self._take, inbox), inbox.in_image, self._permit.take),
         )
         seconds = anyio.current_time() - started
         if inbox.disk_error is not None:
@@ -162,6 +165,13 @@ class LocalWorker:
             return await self._bring_home(attempt, inbox, choice, seconds)
         except OSError as error:  # the answer is whole, so what it has cost is known, although it cannot be kept
             return replace(_disk_failure(error, inbox), billed=choice.billed, charge=choice.charge)
+
+    def _take(self, inbox: Inbox, data: bytes) -> bool:
+        """Take the next bytes of an answer; False when it is complete."""
+        is_to_go_on = inbox.feed(data)
+        if is_to_go_on:  # it comes at the network's pace, which must keep nobody waiting
+            self._permit.give()
+        return is_to_go_on
 
     async def _bring_home(
         self, attempt: Attempt, inbox: Inbox, choice: Choice, seconds: float

@@ -46,6 +46,7 @@ from batchbanana.ledger.values import (
     Start,
     Unsettled,
 )
+from batchbanana.scheduling import give_way
 
 __all__ = [
     "ASIDE",
@@ -183,6 +184,7 @@ class Ledger:
         return self._store.room(price)
 
     def _work(self) -> None:
+        give_way()
         while (batch := self._queue.get()) is not None:
             self._commit(batch)
         self._finish()

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum, auto
@@ -58,6 +58,10 @@ class Answer:
     signature: str = ""
 
 
+async def at_once() -> None:
+    """Let nobody wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sink:
     """Where a 200's body goes.
@@ -65,10 +69,12 @@ class Sink:
     Attributes:
         feed: takes the next bytes; False when the document is complete.
         in_image: whether image data has begun, so that silence now means a stall and not thinking.
+        begin: awaited before the first byte is taken.
     """
 
     feed: Callable[[bytes], bool]
     in_image: Callable[[], bool]
+    begin: Callable[[], Awaitable[None]] = at_once
 
 
 class Exchange:
@@ -140,6 +146,7 @@ class Exchange:
                 with contextlib.suppress(UnreadableError):
                     await self._read_error(chunks)
             return
+        await self._sink.begin()
         try:
             await self._read_image(chunks, scope)
         except UnreadableError as error:
