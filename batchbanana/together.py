@@ -75,9 +75,9 @@ class Together(Generic[Item, Result]):
             self._hand_on()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way or waits."""
-        return not self._busy and not self._waiting
+    def is_free(self) -> bool:
+        """Whether nothing is under way, so that who comes now goes along with the next turn."""
+        return not self._busy
 
     def _hand_on(self) -> None:
         """Give a lane that is free its share of those who wait; or let it be free."""
@@ -86,6 +86,8 @@ class Together(Generic[Item, Result]):
             self._busy -= 1
             return
         share = min(count, MOST, max(FEW, -(-count // self._lanes)))
+        if count - share < FEW:  # those would wait for this turn
+            share = min(count, MOST)
         turn = [self._waiting.popleft() for _ in range(share)]
         self._threads.submit(self._take, turn, asyncio.get_running_loop())
 

@@ -10,8 +10,12 @@ from batchbanana.engines.landing import FEWEST, PATIENCE, SHARE, Landing, Permit
 from tests.support.clock import run_virtually
 
 
+def whole() -> bool:
+    return True
+
+
 async def enter(permit: Permit, number: int, entered: list[int]) -> None:
-    await permit.take()
+    await permit.take(whole)
     entered.append(number)
 
 
@@ -47,13 +51,13 @@ def test_nobody_waits_for_long_behind_a_disk_that_hangs() -> None:
         permits = [landing.permit() for _ in range(FEWEST + 5)]
         async with anyio.create_task_group() as group:
             for permit in permits:
-                group.start_soon(permit.take)
+                group.start_soon(permit.take, whole)
         waited = anyio.current_time() - began
         for permit in permits:
             permit.give()
         with anyio.fail_after(0):  # all places are there again
             for permit in permits[:FEWEST]:
-                await permit.take()
+                await permit.take(whole)
         return waited
 
     assert run_virtually(main) == pytest.approx(PATIENCE, abs=0.01)
@@ -82,9 +86,20 @@ def test_whose_deadline_passes_meanwhile_is_let_in_for_his_answer_has_come() -> 
         landing, entered = Landing(), list[int]()
         permits = [landing.permit() for _ in range(FEWEST + 1)]
         for permit in permits[:FEWEST]:
-            await permit.take()
+            await permit.take(whole)
         with anyio.move_on_after(PATIENCE / 2):
             await enter(permits[FEWEST], FEWEST, entered)
         return entered
 
     assert run_virtually(main) == [FEWEST]
+
+
+def test_a_large_answer_holds_up_nobody_while_the_rest_of_it_comes() -> None:
+    async def main() -> float:
+        landing, began = Landing(), anyio.current_time()
+        for permit in [landing.permit() for _ in range(FEWEST)]:
+            await permit.take(lambda: False)
+        await landing.permit().take(whole)
+        return anyio.current_time() - began
+
+    assert run_virtually(main) < PATIENCE / 2

@@ -53,12 +53,15 @@ class Inbox:
             self._take(self._reader.feed(data))
         except OSError as error:
             self.disk_error = error
-            return False
-        return not self._reader.complete
+        return not self.is_whole()
 
     def in_image(self) -> bool:
         """Whether image data is arriving."""
         return self._open
+
+    def is_whole(self) -> bool:
+        """Whether the document is complete, or can no longer be kept."""
+        return self._reader.complete or self.disk_error is not None
 
     def judge(self, attempt: Attempt) -> Choice | Failure:
         """Ask the provider what the answer meant."""
@@ -83,8 +86,9 @@ class Inbox:
             DiskError: it is in the spool, but the disk may not know; its attempt must stay open to be adopted.
         """
         part = self._parts[index]
-        with contextlib.suppress(OSError):  # `keeping` tries again, and tells
-            await steps.do(partial(part.put_by, 0))
+        if not keeping.is_free:  # it may have to wait for a disk that is slow, or hangs
+            with contextlib.suppress(OSError):  # `keeping` tries again, and tells
+                await steps.do(partial(part.put_by, 0))
         try:
             return self._stored(index, await keeping.do((part, 0)))
         except OSError as error:

@@ -8,6 +8,7 @@ answers still wait.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 
@@ -65,10 +66,21 @@ class Permit:
         self._landing = landing
         self._is_in = False
 
-    async def take(self) -> None:
-        """Wait for a place, but not for long."""
+    async def take(self, is_whole: Callable[[], bool]) -> None:
+        """Wait for a place, but not for long.
+
+        Args:
+            is_whole: whether all of the answer has been read, asked in the next turn of the event loop. What has come
+                is read at a stretch; the rest of a large answer comes at the network's pace, which must hold up
+                nobody.
+        """
         await self._landing.enter()
         self._is_in = True
+        asyncio.get_running_loop().call_soon(self._look, is_whole)
+
+    def _look(self, is_whole: Callable[[], bool]) -> None:
+        if not is_whole():
+            self.give()
 
     def give(self) -> None:
         """Give the place back, if there is one."""

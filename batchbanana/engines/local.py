@@ -149,7 +149,7 @@ class LocalWorker:
             (*request.headers, ("content-length", str(size(body)))),
             lambda: _announced(stream(body), departs),
             attempt.rung,
-            Sink(partial(self._take, inbox), inbox.in_image, self._permit.take),
+            Sink(inbox.feed, inbox.in_image, partial(self._permit.take, inbox.is_whole)),
         )
         seconds = anyio.current_time() - started
         if inbox.disk_error is not None:
@@ -165,13 +165,6 @@ class LocalWorker:
             return await self._bring_home(attempt, inbox, choice, seconds)
         except OSError as error:  # the answer is whole, so what it has cost is known, although it cannot be kept
             return replace(_disk_failure(error, inbox), billed=choice.billed, charge=choice.charge)
-
-    def _take(self, inbox: Inbox, data: bytes) -> bool:
-        """Take the next bytes of an answer; False when it is complete."""
-        is_to_go_on = inbox.feed(data)
-        if is_to_go_on:  # it comes at the network's pace, which must keep nobody waiting
-            self._permit.give()
-        return is_to_go_on
 
     async def _bring_home(
         self, attempt: Attempt, inbox: Inbox, choice: Choice, seconds: float

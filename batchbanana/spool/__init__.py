@@ -103,6 +103,7 @@ class Spool:
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
+        tried(lambda one: one[0].put_by(one[1]), parts)  # all of them, before the first may wait for the disk
         kept = tried(lambda one: one[0].make_ready(one[1]), parts)
         return self._synced(kept, [self.folder for _ in parts])
 
