@@ -72,9 +72,14 @@ class Secret:
 
     def _shows(self, text: str, run: int) -> bool:
         """Say whether a text shows a part of the key; a failure's signature has no digits, so it may do so without."""
-        parts = _runs(self._whole, run)
-        bare = _runs(self._letters, RUN) if len(self._letters) >= RUN else frozenset()
-        return any(_holds(view, parts) or _holds(_without_digits(view), bare) for view in _views(text))
+        return _are_shown(self._whole, self._letters, text, run)
+
+
+@lru_cache(maxsize=4)  # the name of the model is in every answer
+def _are_shown(whole: str, letters: str, text: str, run: int) -> bool:
+    parts = _runs(whole, run)
+    bare = _runs(letters, RUN) if len(letters) >= RUN else frozenset()
+    return any(_holds(view, parts) or _holds(_without_digits(view), bare) for view in _views(text))
 
 
 def _holds(view: str, parts: frozenset[str]) -> bool:
