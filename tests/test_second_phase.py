@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -143,6 +143,11 @@ def carried_out(bench: Bench) -> Delivery | Failure | Held:
             await bench.worker.close()
 
     return anyio.run(main)
+
+
+def busy(worker: LocalWorker) -> int:
+    """Count the workers that are bringing an image home."""
+    return worker._permit._landing._busy
 
 
 def digest(data: bytes) -> str:
@@ -377,6 +382,7 @@ def test_who_gives_up_in_a_download_leaves_something_that_a_later_run_can_bring_
             async with anyio.create_task_group() as group:
                 group.start_soon(made.carry_out)
                 await to_thread.run_sync(started.wait)
+                assert not busy(made.worker), "others need not wait for a download"
                 group.cancel_scope.cancel()
             assert made.worker.holds
             assert made.files == ["7.0.link"]
@@ -385,6 +391,17 @@ def test_who_gives_up_in_a_download_leaves_something_that_a_later_run_can_bring_
 
         anyio.run(main)
         done.set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(inline(RED),), ("{images}/red",), ("{images}/gone",), (inline(RED), "{images}/blue"), (inline(b"bad"),), ()],
+)
+def test_whatever_an_answer_brings_the_next_one_has_a_place(tmp_path: Path, answer: Sequence[str]) -> None:
+    with bench(tmp_path, *answer) as made:
+        with suppress(ValueError):  # of a provider who does not know an answer without anything
+            carried_out(made)
+        assert busy(made.worker) == 0
 
 
 def test_an_attempt_that_failed_before_it_was_paid_holds_nothing(tmp_path: Path) -> None:

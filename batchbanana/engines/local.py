@@ -171,12 +171,14 @@ class LocalWorker:
     ) -> Delivery | Failure | Held:
         """Make what an answer delivered durable. It is paid for: nothing may keep it from the disk."""
         if isinstance(choice.main, Link):
+            self._permit.give()  # fetching takes its own time
             main = await self._fetch(attempt, inbox, choice.main.url, choice)
         else:
             main = await inbox.keep(choice.main, self._disk.naming, self._disk.keeping)
         if not isinstance(main, StoredImage):
             return main
         self._holds = True
+        self._permit.give()  # before the extras, of which some may have to be fetched
         return Delivery(
             image=main,
             extras=tuple(await self._extras(attempt, inbox, choice.extras, main)),
