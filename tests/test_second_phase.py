@@ -50,7 +50,7 @@ class PlainReader:
 
     @property
     def complete(self) -> bool:
-        return False
+        return self._body.endswith(b"]")
 
     def feed(self, data: bytes) -> Sequence[Event]:
         self._body += data
