@@ -12,6 +12,7 @@ def give_way() -> None:
     has the interpreter's lock, and sleeps again: two switches for nothing, many times an image. Only Linux can be
     told.
     """
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # whoever chose another wants that one
-        with contextlib.suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a container may forbid it, and not every C library knows it
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:  # whoever chose another wants that one
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -1,11 +1,12 @@
 """Small things that many tasks want of the disk at once: who comes while the threads are busy shares the next turn.
 
 Handing each over to a thread and back costs more processor time than most of them, and what shares a turn can share the
-sync of a folder, too. When little is going on, each has a turn of its own and waits for nobody, but for those who come
-in the same turn of the event loop.
+sync of a folder, too. When little is going on, a turn begins at the end of the event loop's own pass, with whoever has
+come in that pass, and waits for nobody else.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,8 +48,9 @@ class Together(Generic[Item, Result]):
         self._is_opening = False
         self._waiting: deque[_Place[Item, Result]] = deque()
         # Not anyio's threads: handing over to them takes three times as long, and is most of what a small thing takes.
-        # They end when this object is gone.
+        # They end when this object is collected.
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="disk", initializer=give_way)
+        self._threads.submit(int)  # one thread is there before anything hangs on it; the system may refuse further ones
 
     async def do(self, item: Item) -> Result:
         """Have an item done; shielded from cancellation, since others depend on it.
@@ -58,7 +60,7 @@ class Together(Generic[Item, Result]):
         """
         place: _Place[Item, Result] = _Place(item)
         self._waiting.append(place)
-        if not self._is_opening:  # at the end of this turn of the loop: who else comes in it goes along
+        if not self._is_opening:  # at the end of this pass of the loop: who else comes in it goes along
             self._is_opening = True
             asyncio.get_running_loop().call_soon(self._open)
         with anyio.CancelScope(shield=True):
@@ -76,8 +78,8 @@ class Together(Generic[Item, Result]):
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is under way, so that who comes now goes along with the next turn."""
-        return not self._busy
+        """Whether who comes now goes along with a turn that begins at once."""
+        return not self._busy and len(self._waiting) < FEW
 
     def _hand_on(self) -> None:
         """Give a lane that is free its share of those who wait; or let it be free."""
@@ -86,17 +88,19 @@ class Together(Generic[Item, Result]):
             self._busy -= 1
             return
         share = min(count, MOST, max(FEW, -(-count // self._lanes)))
-        if count - share < FEW:  # those would wait for this turn
+        if count - share < FEW:  # too few for a lane of their own: they would wait for this turn
             share = min(count, MOST)
         turn = [self._waiting.popleft() for _ in range(share)]
-        self._threads.submit(self._take, turn, asyncio.get_running_loop())
+        with contextlib.suppress(RuntimeError):  # no further thread can be had; one that is there takes the turn
+            self._threads.submit(self._take, turn, asyncio.get_running_loop())
 
     def _take(self, turn: "list[_Place[Item, Result]]", loop: asyncio.AbstractEventLoop) -> None:
         """Do what is of this turn; called in a thread."""
         try:
-            results: Sequence[Result | Exception] = self._act([place.item for place in turn])
-        except Exception as error:  # noqa: BLE001 -- it is everybody's
-            results = [error] * len(turn)
+            results = list(self._act([place.item for place in turn]))
+        except BaseException as error:  # noqa: BLE001 -- it is everybody's
+            fault = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__} in a turn")
+            results = [fault] * len(turn)
         loop.call_soon_threadsafe(self._end, turn, results)
 
     def _end(self, turn: "list[_Place[Item, Result]]", results: Sequence[Result | Exception]) -> None:

@@ -1,12 +1,18 @@
 """Who brings an image home first when many answers come at once; under a virtual clock."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import anyio
+import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 
 from batchbanana.engines.landing import FEWEST, PATIENCE, SHARE, Landing, Permit
+from batchbanana.transport import End, Sink
+from batchbanana.transport.exchange import Exchange
+from batchbanana.transport.patience import Patience
+from tests.support.build import rung
 from tests.support.clock import run_virtually
 
 
@@ -14,8 +20,13 @@ def whole() -> bool:
     return True
 
 
+async def take(permit: Permit, is_whole: Callable[[], bool] = whole) -> None:
+    if (waiting := permit.take(is_whole)) is not None:
+        await waiting
+
+
 async def enter(permit: Permit, number: int, entered: list[int]) -> None:
-    await permit.take(whole)
+    await take(permit)
     entered.append(number)
 
 
@@ -51,13 +62,12 @@ def test_nobody_waits_for_long_behind_a_disk_that_hangs() -> None:
         permits = [landing.permit() for _ in range(FEWEST + 5)]
         async with anyio.create_task_group() as group:
             for permit in permits:
-                group.start_soon(permit.take, whole)
+                group.start_soon(take, permit)
         waited = anyio.current_time() - began
         for permit in permits:
             permit.give()
-        with anyio.fail_after(0):  # all places are there again
-            for permit in permits[:FEWEST]:
-                await permit.take(whole)
+        for permit in permits[:FEWEST]:
+            assert permit.take(whole) is None, "all places are there again"
         return waited
 
     assert run_virtually(main) == pytest.approx(PATIENCE, abs=0.01)
@@ -86,7 +96,7 @@ def test_whose_deadline_passes_meanwhile_is_let_in_for_his_answer_has_come() -> 
         landing, entered = Landing(), list[int]()
         permits = [landing.permit() for _ in range(FEWEST + 1)]
         for permit in permits[:FEWEST]:
-            await permit.take(whole)
+            await take(permit)
         with anyio.move_on_after(PATIENCE / 2):
             await enter(permits[FEWEST], FEWEST, entered)
         return entered
@@ -98,8 +108,42 @@ def test_a_large_answer_holds_up_nobody_while_the_rest_of_it_comes() -> None:
     async def main() -> float:
         landing, began = Landing(), anyio.current_time()
         for permit in [landing.permit() for _ in range(FEWEST)]:
-            await permit.take(lambda: False)
-        await landing.permit().take(whole)
+            await take(permit, lambda: False)
+        await take(landing.permit())
         return anyio.current_time() - began
 
     assert run_virtually(main) < PATIENCE / 2
+
+
+class SlowBody(httpx.AsyncByteStream):
+    """Comes in two halves."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"x" * 500
+        await anyio.sleep(0.3)
+        yield b"y" * 500
+
+
+class Slow(httpx.AsyncBaseTransport):
+    """Answers shortly before the deadline."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.9)
+        return httpx.Response(200, stream=SlowBody())
+
+
+@pytest.mark.parametrize("seconds", [0.0, PATIENCE])
+def test_the_deadline_does_not_run_while_an_answer_waits_for_its_place(seconds: float) -> None:
+    async def main() -> tuple[End, int]:
+        body = bytearray()
+
+        def feed(data: bytes) -> bool:
+            body.extend(data)
+            return len(body) < 1000
+
+        patience = Patience(replace(rung(), timeout=1.0), anyio.current_time())
+        exchange = Exchange(patience, Sink(feed, lambda: True, lambda: anyio.sleep(seconds)))
+        answer = await exchange.run(Slow(), httpx.Request("GET", "http://relay.example/"))
+        return answer.end, len(body)
+
+    assert run_virtually(main) == (End.WHOLE, 1000)

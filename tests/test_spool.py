@@ -334,3 +334,19 @@ def test_a_disk_that_fails_to_reserve_room_is_told_and_one_that_cannot_is_not(
                 spool.part(1, 0, 10)
         else:
             spool.part(1, 0, 10).close()
+
+
+def test_all_images_of_a_turn_are_known_as_whole_before_the_first_may_wait_for_the_disk(tmp_path: Path) -> None:
+    class Looking(Files):
+        def sync(self, handle: BinaryIO, size: int) -> None:
+            seen.append(sorted(path.suffix for path in spool.folder.iterdir()))
+            super().sync(handle, size)
+
+    seen: list[list[str]] = []
+    spool = opened(tmp_path, Looking())
+    parts = [spool.part(number, 0, 1 << 20) for number in (1, 2, 3)]
+    for part in parts:
+        part.write(b"picture")
+    kept = spool.keep_all([(part, 0) for part in parts])
+    assert not any(isinstance(one, Exception) for one in kept)
+    assert seen == [[".whole"] * 3, [".ready", ".whole", ".whole"], [".ready", ".ready", ".whole"]]

@@ -1,5 +1,6 @@
 """Small things for the disk: alone they have a turn of their own, and many share one."""
 
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -198,3 +199,82 @@ def test_a_turn_that_gives_too_few_results_leaves_nobody_waiting() -> None:
         return [results[item] for item in range(5)]
 
     assert anyio.run(main) == [0, 2, 4, 6, "no result"]
+
+
+@pytest.mark.parametrize(("count", "lanes", "turns"), [(20, 2, [20]), (31, 2, [31]), (32, 2, [16, 16])])
+def test_a_few_who_would_be_left_over_go_along(count: int, lanes: int, turns: list[int]) -> None:
+    disk = Disk()
+    disk.go.set()
+    results: dict[int, int | str] = {}
+
+    async def main() -> None:
+        together = Together(disk.act, lanes)
+        async with anyio.create_task_group() as group:
+            for item in range(count):
+                group.start_soon(ask, together, item, results)
+
+    anyio.run(main)
+    assert sorted(map(len, disk.turns)) == turns
+
+
+@pytest.mark.parametrize("count", [1, 15, 140, 200, 600])
+def test_who_is_told_that_a_turn_begins_at_once_is_in_one_while_the_disk_stands_still(count: int) -> None:
+    disk, told = Disk(), set[int]()
+
+    async def come(together: Together[int, int], item: int) -> None:
+        if together.is_free:
+            told.add(item)
+        await together.do(item)
+
+    async def main() -> None:
+        together = Together(disk.act, lanes=8)
+        async with anyio.create_task_group() as group:
+            for item in range(count):
+                group.start_soon(come, together, item)
+            await until_begun(disk, 1)
+            await anyio.sleep(0.05)  # real, for threads: any other lanes begin, too
+            assert told <= {item for turn in disk.turns for item in turn}
+            disk.go.set()
+
+    anyio.run(main)
+    assert told
+
+
+def test_without_another_thread_to_be_had_the_one_that_is_there_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk()
+    disk.go.set()
+    results: dict[int, int | str] = {}
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        together = Together(disk.act, lanes=4)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for item in range(100):
+                    group.start_soon(ask, together, item, results)
+        assert together.is_free
+
+    anyio.run(main)
+    assert results == {item: 2 * item for item in range(100)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a setting")
+@pytest.mark.parametrize("call", ["sched_getscheduler", "sched_setscheduler"])
+def test_a_system_that_will_not_have_threads_give_way_is_served_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(38, "Function not implemented")
+
+    disk = Disk()
+    disk.go.set()
+    monkeypatch.setattr(f"batchbanana.scheduling.os.{call}", refuse)
+
+    async def main() -> int:
+        with anyio.fail_after(20):
+            return await Together(disk.act, lanes=2).do(3)
+
+    assert anyio.run(main) == 6

@@ -8,7 +8,7 @@ answers still wait.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -34,18 +34,27 @@ class Landing:
     def _most(self) -> int:
         return max(FEWEST, self._workers // SHARE)
 
-    async def enter(self) -> None:
+    def enter(self) -> bool:
+        """Take a place if one is free."""
+        is_free = self._busy < self._most
+        self._busy += is_free
+        return is_free
+
+    async def wait(self) -> None:
         """Wait for a place, but not for long; shielded from cancellation, since the answer has come and is paid for."""
-        if self._busy < self._most:
-            self._busy += 1
-            return
         loop = asyncio.get_running_loop()
         called = loop.create_future()
         self._waiting.append(called)
         timer = loop.call_later(PATIENCE, self._admit, called)
-        with anyio.CancelScope(shield=True):
-            await called
-        timer.cancel()
+        try:
+            with anyio.CancelScope(shield=True):
+                await called
+        except BaseException:  # by force, perhaps just when it was let in
+            if called.done() and not called.cancelled():
+                self.leave()
+            raise
+        finally:
+            timer.cancel()
 
     def leave(self) -> None:
         """Give the place to who has waited longest."""
@@ -54,7 +63,7 @@ class Landing:
             self._admit(self._waiting.popleft())
 
     def _admit(self, called: "asyncio.Future[None]") -> None:
-        if not called.done():  # it may have run out of patience before its turn came
+        if not called.done():  # it may have run out of patience, or be gone
             self._busy += 1
             called.set_result(None)
 
@@ -66,15 +75,24 @@ class Permit:
         self._landing = landing
         self._is_in = False
 
-    async def take(self, is_whole: Callable[[], bool]) -> None:
-        """Wait for a place, but not for long.
+    def take(self, is_whole: Callable[[], bool]) -> Awaitable[None] | None:
+        """Take a place; gives what is to be awaited where none is free, which is not for long.
 
         Args:
-            is_whole: whether all of the answer has been read, asked in the next turn of the event loop. What has come
+            is_whole: whether all of the answer has been read, asked in the next pass of the event loop. What has come
                 is read at a stretch; the rest of a large answer comes at the network's pace, which must hold up
                 nobody.
         """
-        await self._landing.enter()
+        if not self._landing.enter():
+            return self._wait(is_whole)
+        self._enter(is_whole)
+        return None
+
+    async def _wait(self, is_whole: Callable[[], bool]) -> None:
+        await self._landing.wait()
+        self._enter(is_whole)
+
+    def _enter(self, is_whole: Callable[[], bool]) -> None:
         self._is_in = True
         asyncio.get_running_loop().call_soon(self._look, is_whole)
 

@@ -139,7 +139,7 @@ class Fetcher:
     async def _try(
         self, url: str, attempt: int, rank: int, rung: Rung, known: Container[str] = ()
     ) -> StoredImage | Trial:
-        landing = _Landing(self._spool, attempt, rank, self._limit, self._downloads.secret)
+        landing = _Arrival(self._spool, attempt, rank, self._limit, self._downloads.secret)
         expected = EXPECTED.get(rung.resolution, EXPECTED_UNKNOWN) if rank == 0 else 0
         try:
             with anyio.CancelScope(shield=True):
@@ -183,7 +183,7 @@ class Fetcher:
         return shown or "The address in the answer"
 
 
-class _Landing:
+class _Arrival:
     """Takes a download's bytes into a part of the spool."""
 
     def __init__(self, spool: Spool, attempt: int, rank: int, limit: int, secret: Secret) -> None:

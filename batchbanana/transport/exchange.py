@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -58,10 +59,6 @@ class Answer:
     signature: str = ""
 
 
-async def at_once() -> None:
-    """Let nobody wait."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sink:
     """Where a 200's body goes.
@@ -69,12 +66,12 @@ class Sink:
     Attributes:
         feed: takes the next bytes; False when the document is complete.
         in_image: whether image data has begun, so that silence now means a stall and not thinking.
-        begin: awaited before the first byte is taken.
+        begin: called before the first byte is taken; what it gives is awaited, and no deadline runs meanwhile.
     """
 
     feed: Callable[[bytes], bool]
     in_image: Callable[[], bool]
-    begin: Callable[[], Awaitable[None]] = at_once
+    begin: Callable[[], Awaitable[None] | None] = lambda: None
 
 
 class Exchange:
@@ -146,7 +143,10 @@ class Exchange:
                 with contextlib.suppress(UnreadableError):
                     await self._read_error(chunks)
             return
-        await self._sink.begin()
+        if (waiting := self._sink.begin()) is not None:  # for us, and the answer is on its way
+            left, scope.deadline = scope.deadline - anyio.current_time(), math.inf
+            await waiting
+            scope.deadline = anyio.current_time() + left
         try:
             await self._read_image(chunks, scope)
         except UnreadableError as error:

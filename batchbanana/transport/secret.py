@@ -29,13 +29,15 @@ class Secret:
         key: as it is sent; one that is empty or very short is only hidden where it stands as it is.
     """
 
-    __slots__ = ("_beginning", "_key", "_letters", "_whole")
+    __slots__ = ("_beginning", "_key", "_letters", "_seen", "_was_shown", "_whole")
 
     def __init__(self, key: str) -> None:
         self._key = key
         self._beginning = re.compile(re.escape(key[:SHORTEST_SECRET]), re.IGNORECASE)
         self._whole = _squeezed(key)
         self._letters = _without_digits(self._whole)
+        self._seen = ("", 0)  # the text that was looked at last: the name of the model is in every answer
+        self._was_shown = False
 
     def is_in(self, text: str) -> bool:
         """Say whether a text holds the whole key, in any spelling."""
@@ -72,14 +74,12 @@ class Secret:
 
     def _shows(self, text: str, run: int) -> bool:
         """Say whether a text shows a part of the key; a failure's signature has no digits, so it may do so without."""
-        return _are_shown(self._whole, self._letters, text, run)
-
-
-@lru_cache(maxsize=4)  # the name of the model is in every answer
-def _are_shown(whole: str, letters: str, text: str, run: int) -> bool:
-    parts = _runs(whole, run)
-    bare = _runs(letters, RUN) if len(letters) >= RUN else frozenset()
-    return any(_holds(view, parts) or _holds(_without_digits(view), bare) for view in _views(text))
+        if (text, run) != self._seen:
+            parts = _runs(self._whole, run)
+            bare = _runs(self._letters, RUN) if len(self._letters) >= RUN else frozenset()
+            found = any(_holds(view, parts) or _holds(_without_digits(view), bare) for view in _views(text))
+            self._seen, self._was_shown = (text, run), found
+        return self._was_shown
 
 
 def _holds(view: str, parts: frozenset[str]) -> bool:
