@@ -13,7 +13,7 @@ from tests.support.stage import Ended, Reply, Service, Stage
 PRICE = 134_000  # micro-dollars
 TASKS = 6
 REFUSED, SILENT = 2, 4  # which requests are refused, and which are not answered in time
-STEPS = 70  # more than a run of these has
+STEPS = 95  # more than a run of these has
 
 
 def stage(folder: Path, *, cap: int | None = None, rate: int | None = None) -> Stage:

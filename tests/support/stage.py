@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from io import BytesIO
@@ -505,6 +505,8 @@ class Stage:
                 group.start_soon(Watchdog(lambda: runner).watch)
             await runner.run(self.limits.concurrency)
             group.cancel_scope.cancel()
+        with suppress(BatchError):  # as a session does at its end
+            await shelf.tidy()
         is_hung = runner.stopped is not None and runner.stopped.exit_code is Exit.WATCHDOG
         assert not is_hung or self.has_swallowed, "every wait here is known"
         if ledger.broken is None:
