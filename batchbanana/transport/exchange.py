@@ -152,9 +152,10 @@ class Exchange:
         except UnreadableError as error:
             self._fault = str(error)
             return
-        # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little only
-        # keeps the connection usable, and nobody's hurry may cost the image now.
-        with anyio.move_on_after(LINGER, shield=True):
+        if self._complete:
+            # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little
+            # only keeps the connection usable, and nobody's hurry may cost the image now.
+            scope.shield, scope.deadline = True, anyio.current_time() + LINGER
             async for _ in chunks:
                 pass
 

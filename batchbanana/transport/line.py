@@ -124,6 +124,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._room: asyncio.Future[None] | None = None  # for more of the request
         self._unread = 0
         self._events = 0  # taken from what has come
+        self._is_over = False  # all of the answer was taken
         self._is_paused = False
         self._has_ended = False  # nothing more will come
         self._fault: Exception | None = None
@@ -237,17 +238,36 @@ class _Wire(asyncio.BufferedProtocol):
         while not isinstance(event := await self._event(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise httpx.RemoteProtocolError("the server disconnected without an answer")
+        self._is_over = False
         return event
 
     async def piece(self) -> bytes | None:
-        """Give more of the answer's body, as it comes; None at its end."""
-        event = await self._event()
-        return bytes(event.data) if isinstance(event, h11.Data) else None
+        """Give more of the answer's body, all that has come; None at its end.
+
+        Servers write their answers in many small parts. Each would go the whole way to the reader by itself.
+        """
+        parts = []
+        event = None if self._is_over else await self._event()
+        while isinstance(event, h11.Data):
+            parts.append(event.data)
+            event = self._at_hand()
+        self._is_over |= isinstance(event, h11.EndOfMessage)
+        return b"".join(parts) if parts else None
+
+    def _at_hand(self) -> object:
+        """Give what has come after a part of the body; not too much of it at a stretch, and no fault before its turn."""
+        if self._events % MANY == MANY - 1:
+            return None
+        self._events += 1
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError:  # as whoever asks for more is told
+            return None
 
     async def _event(self) -> object:
-        self._events += 1
-        if self._events % MANY == 0:  # a flood of small pieces must keep neither the others waiting nor the deadline
+        if self._events % MANY == MANY - 1:  # a flood of small pieces must keep neither others waiting nor the deadline
             await checkpoint()
+        self._events += 1
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 await self._more()
