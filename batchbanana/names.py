@@ -1,12 +1,12 @@
 """`{name}` templates, and the file names that are made with them. Legal on Windows, macOS and Linux alike."""
 
+import ntpath
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self
 
 _COMMANDS = re.compile(
@@ -26,6 +26,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NOT_PLAIN = re.compile(r"[^0-9A-Za-z]+")
 _FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f\x7f]')
 _DEVICE = r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?= *(?:[./]|$))"
+_SEPARATOR = re.compile(r"[/\\]")
 _RESERVED = re.compile(rf"(?:(?<=/)|^){_DEVICE}", re.IGNORECASE)
 
 
@@ -203,9 +204,9 @@ def _check_literals(literals: Sequence[str], fields: int) -> None:
 
 def is_confined(file: str) -> bool:
     """Whether a file's name in a ledger or a record, relative to the job directory, can lead nowhere else."""
-    path = PurePosixPath(file)
-    is_relative = not path.is_absolute() and not PureWindowsPath(file).drive
-    return bool(path.parts) and is_relative and not {"..", "\0"} & {*path.parts, *PureWindowsPath(file).parts, *file}
+    # Without the library's paths, which take ten times as long: this comes before every image.
+    leads_away = file.startswith("/") or ntpath.splitdrive(file)[0] or "\0" in file or ".." in _SEPARATOR.split(file)
+    return not leads_away and any(part not in {"", "."} for part in file.split("/"))
 
 
 def printable(text: str) -> str:

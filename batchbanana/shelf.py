@@ -223,7 +223,7 @@ class Shelf:
     def _publish_all(self, parcels: Sequence[tuple[Parcel, Sequence[str]]]) -> list[str | Exception | None]:
         """Link the images of parcels to their names; gives for each parcel the first name that another file has."""
         images = [
-            (image.path, Path(file))
+            (image.path, file)
             for parcel, files in parcels
             for image, file in zip(parcel.images, files, strict=True)
         ]

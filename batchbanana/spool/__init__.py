@@ -159,23 +159,23 @@ class Spool:
         Raises:
             OSError: the disk refuses, or a folder on the way is a link that may lead out of the job directory.
         """
-        [result] = self.publish_all([(ready, final)])
+        [result] = self.publish_all([(ready, final.as_posix())])
         if isinstance(result, Exception):
             raise result
         return result
 
-    def publish_all(self, images: Sequence[tuple[Path, Path]]) -> list[bool | Exception]:
+    def publish_all(self, images: Sequence[tuple[Path, str]]) -> list[bool | Exception]:
         """Do what `publish` does for ready files with their final names; the error of one stands in its place."""
-        ways: dict[Path, Path | Exception] = {}
-        for _, final in images:
-            if final.parent not in ways:  # one look for all that goes there in this turn
-                [ways[final.parent]] = tried(self._way, [final.parent])
-        linked = tried(lambda one: self._link(one[0], ways[one[1].parent], one[1].name), images)
-        return self._synced(linked, [self._job / final.parent for _, final in images])
+        named = [(ready, *final.rpartition("/")[::2]) for ready, final in images]
+        folders = {folder: self._job / folder for _, folder, _ in named}
+        # One look at each for all that goes there in this turn.
+        ways = dict(zip(folders, tried(self._way, list(folders)), strict=True))
+        linked = tried(lambda one: self._link(one[0], ways[one[1]], one[2]), named)
+        return self._synced(linked, [folders[folder] for _, folder, _ in named])
 
-    def _way(self, folder: Path) -> Path:
+    def _way(self, folder: str) -> Path:
         """Make a folder, given relative to the job directory, where images are to stand."""
-        self._refuse_links(folder / "image")
+        self._refuse_links(Path(folder, "image"))
         target = self._job / folder
         self._files.make_folders(target)
         return target
@@ -208,8 +208,8 @@ class Spool:
         """Nothing is written, moved or removed outside the job directory, whatever a ledger or a link says."""
         if not is_confined(final.as_posix()):
             raise OSError(errno.EPERM, f"{final} is not in the job directory, and nothing is changed outside it")
-        for folder in final.parents:
-            if (self._job / folder).is_symlink() and folder != Path():
+        for folder in final.parents[:-1]:  # the last is the job directory
+            if (self._job / folder).is_symlink():
                 raise OSError(errno.ELOOP, f"{folder} is a link, and nothing is written outside the job directory")
 
     def standing(self, name: str) -> list[str]:

@@ -14,6 +14,8 @@ class Part:
         self._files = files
         self._handle = files.create(path, expected)
         self._hash = hashlib.sha256()
+        self._attempt = path.name.split(".")[0]
+        self._is_put_by = False
         self.path = path
         self.size = 0
         self.is_ready = False  # it has a name under which the next start looks for it
@@ -47,7 +49,7 @@ class Part:
     def make_ready(self, rank: int) -> tuple[Path, str]:
         """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
         digest = self.sha256
-        ready = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{digest}.ready")
+        ready = self.path.with_name(f"{self._attempt}.{rank}.{digest}.ready")
         with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
             self.put_by(rank)
         try:
@@ -68,16 +70,16 @@ class Part:
         Raises:
             OSError: the disk refuses.
         """
-        whole = self.path.with_name(f"{self.path.name.split('.')[0]}.{rank}.{self.sha256}.{self.size}.whole")
-        if self.path == whole:
+        if self._is_put_by:
             return
+        whole = self.path.with_name(f"{self._attempt}.{rank}.{self.sha256}.{self.size}.whole")
         try:
             self._files.rename(self.path, whole)
         except OSError:
             if not whole.exists():
                 raise
         self.path = whole
-        self.is_ready = True
+        self.is_ready = self._is_put_by = True
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""

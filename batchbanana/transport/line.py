@@ -255,7 +255,7 @@ class _Wire(asyncio.BufferedProtocol):
         return b"".join(parts) if parts else None
 
     def _at_hand(self) -> object:
-        """Give what has come after a part of the body; not too much of it at a stretch, and no fault before its turn."""
+        """Give what has come after a part of the body: not too much at a stretch, and no fault before its turn."""
         if self._events % MANY == MANY - 1:
             return None
         self._events += 1

@@ -47,7 +47,7 @@ def folder_never_synced(patch: pytest.MonkeyPatch) -> None:
     """The folder of the final names is not synced."""
     true = Spool.publish_all
 
-    def publish_all(self: Spool, images: Sequence[tuple[Path, Path]]) -> list[bool | Exception]:
+    def publish_all(self: Spool, images: Sequence[tuple[Path, str]]) -> list[bool | Exception]:
         files, sync_folder = self._files, self._files.sync_folder
         patch.setattr(files, "sync_folder", lambda path: None if "images" in path.parts else sync_folder(path))
         return true(self, images)
