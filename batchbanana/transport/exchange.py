@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from batchbanana.transport.client import LONGEST_CONNECT
 from batchbanana.transport.coding import PIECE, Decoder, UnreadableError
-from batchbanana.transport.line import CONNECT_TIMEOUT
+from batchbanana.transport.line import CONNECT_TIMEOUT, Body
 from batchbanana.transport.patience import Patience
 
 LINGER = 1.0  # seconds for the transfer's own end after the document's end; only keeps the connection usable
@@ -121,12 +121,11 @@ class Exchange:
             try:
                 self._status = response.status_code
                 self._headers = dict(response.headers.items())  # those of one name are joined
-                if "date" not in self._headers:  # what a Retry-After's date is compared with
+                if "retry-after" in self._headers and "date" not in self._headers:  # one that is a date counts from it
                     self._headers["date"] = formatdate(usegmt=True)
-                await self._read(aiter(stream), scope)
+                await self._read(stream, scope)
             finally:
-                with anyio.move_on_after(CONNECT_TIMEOUT, shield=True):
-                    await stream.aclose()
+                await _close(stream)
         if scope.cancelled_caught and self._is_connecting:
             return self._answer(End.UNSENT, "cannot connect: connecting took too long")
         if scope.cancelled_caught and not self._complete:
@@ -135,7 +134,8 @@ class Exchange:
             return self._answer(End.UNREADABLE, self._fault)
         return self._answer(End.WHOLE)
 
-    async def _read(self, chunks: AsyncIterator[bytes], scope: anyio.CancelScope) -> None:
+    async def _read(self, stream: httpx.AsyncByteStream, scope: anyio.CancelScope) -> None:
+        chunks = aiter(stream)
         if self._status != 200:
             self._complete = True  # the status alone says enough; what comes of the body adds to the message
             scope.deadline = min(scope.deadline, anyio.current_time() + CONNECT_TIMEOUT)
@@ -152,7 +152,7 @@ class Exchange:
         except UnreadableError as error:
             self._fault = str(error)
             return
-        if self._complete:
+        if self._complete and not (isinstance(stream, Body) and stream.is_over):
             # The document's end is the answer's end, even if the transfer's own never comes: waiting for that a little
             # only keeps the connection usable, and nobody's hurry may cost the image now.
             scope.shield, scope.deadline = True, anyio.current_time() + LINGER
@@ -217,6 +217,14 @@ class Exchange:
             problem=problem,
             signature=signature,
         )
+
+
+async def _close(stream: httpx.AsyncByteStream) -> None:
+    if isinstance(stream, Body):
+        stream.close()
+    else:
+        with anyio.move_on_after(CONNECT_TIMEOUT, shield=True):  # the library's own may have to wait
+            await stream.aclose()
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -57,7 +57,7 @@ class Line(httpx.AsyncBaseTransport):
         except BaseException:
             wire.drop()
             raise
-        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=_Body(wire))
+        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=Body(wire))
 
     async def aclose(self) -> None:
         """Drop the connection."""
@@ -97,7 +97,7 @@ class Line(httpx.AsyncBaseTransport):
         return wire
 
 
-class _Body(httpx.AsyncByteStream):
+class Body(httpx.AsyncByteStream):
     """An answer's body."""
 
     def __init__(self, wire: "_Wire") -> None:
@@ -107,8 +107,18 @@ class _Body(httpx.AsyncByteStream):
         while (piece := await self._wire.piece()) is not None:
             yield piece
 
-    async def aclose(self) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether all of it was given, and its end has come."""
+        return self._wire.is_over
+
+    def close(self) -> None:
+        """Be done with it; what is left of it takes the connection along."""
         self._wire.rest()
+
+    async def aclose(self) -> None:
+        """Do the same, for whoever knows only the library's bodies."""
+        self.close()
 
 
 class _Wire(asyncio.BufferedProtocol):
@@ -124,7 +134,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._room: asyncio.Future[None] | None = None  # for more of the request
         self._unread = 0
         self._events = 0  # taken from what has come
-        self._is_over = False  # all of the answer was taken
+        self.is_over = False  # all of the answer was taken
         self._is_paused = False
         self._has_ended = False  # nothing more will come
         self._fault: Exception | None = None
@@ -238,7 +248,7 @@ class _Wire(asyncio.BufferedProtocol):
         while not isinstance(event := await self._event(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise httpx.RemoteProtocolError("the server disconnected without an answer")
-        self._is_over = False
+        self.is_over = False
         return event
 
     async def piece(self) -> bytes | None:
@@ -247,11 +257,11 @@ class _Wire(asyncio.BufferedProtocol):
         Servers write their answers in many small parts. Each would go the whole way to the reader by itself.
         """
         parts = []
-        event = None if self._is_over else await self._event()
+        event = None if self.is_over else await self._event()
         while isinstance(event, h11.Data):
             parts.append(event.data)
             event = self._at_hand()
-        self._is_over |= isinstance(event, h11.EndOfMessage)
+        self.is_over |= isinstance(event, h11.EndOfMessage)
         return b"".join(parts) if parts else None
 
     def _at_hand(self) -> object:
