@@ -223,9 +223,7 @@ class Shelf:
     def _publish_all(self, parcels: Sequence[tuple[Parcel, Sequence[str]]]) -> list[str | Exception | None]:
         """Link the images of parcels to their names; gives for each parcel the first name that another file has."""
         images = [
-            (image.path, file)
-            for parcel, files in parcels
-            for image, file in zip(parcel.images, files, strict=True)
+            (image.path, file) for parcel, files in parcels for image, file in zip(parcel.images, files, strict=True)
         ]
         results = iter(self._spool.publish_all(images))
         return tried(self._published, [[(file, next(results)) for file in files] for _, files in parcels])

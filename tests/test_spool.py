@@ -336,17 +336,27 @@ def test_a_disk_that_fails_to_reserve_room_is_told_and_one_that_cannot_is_not(
             spool.part(1, 0, 10).close()
 
 
-def test_all_images_of_a_turn_are_known_as_whole_before_the_first_may_wait_for_the_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_all_images_of_a_turn_are_known_as_whole_before_the_first_may_wait_for_the_disk(
+    tmp_path: Path, count: int
+) -> None:
+    """And the disk has begun with all of them by then, so that its journal is not written for each."""
+
     class Looking(Files):
+        def begin_sync(self, handle: BinaryIO, size: int) -> None:
+            begun.append(size)
+            super().begin_sync(handle, size)
+
         def sync(self, handle: BinaryIO, size: int) -> None:
-            seen.append(sorted(path.suffix for path in spool.folder.iterdir()))
+            seen.append((len(begun), sorted(path.suffix for path in spool.folder.iterdir())))
             super().sync(handle, size)
 
-    seen: list[list[str]] = []
+    begun: list[int] = []
+    seen: list[tuple[int, list[str]]] = []
     spool = opened(tmp_path, Looking())
-    parts = [spool.part(number, 0, 1 << 20) for number in (1, 2, 3)]
+    parts = [spool.part(number, 0, 1 << 20) for number in range(count)]
     for part in parts:
         part.write(b"picture")
-    kept = spool.keep_all([(part, 0) for part in parts])
-    assert not any(isinstance(one, Exception) for one in kept)
-    assert seen == [[".whole"] * 3, [".ready", ".whole", ".whole"], [".ready", ".ready", ".whole"]]
+    kept = [one for one in spool.keep_all([(part, 0) for part in parts]) if not isinstance(one, Exception)]
+    assert seen == [(count if count > 1 else 0, [".whole"] * count)] * count, "one by itself has nothing to share"
+    assert [(path.suffix, path.read_bytes()) for path, _ in kept] == [(".ready", b"picture")] * count

@@ -104,7 +104,11 @@ class Spool:
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
         tried(lambda one: one[0].put_by(one[1]), parts)  # all of them, before the first may wait for the disk
-        kept = tried(lambda one: one[0].make_ready(one[1]), parts)
+        if len(parts) > 1:
+            tried(lambda one: one[0].begin_sync(), parts)
+        # All are synced before the first gets its name, or the disk's journal would be written for each of them.
+        synced = tried(lambda one: one[0].sync(one[1]), parts)
+        kept = tried(_make_ready, [(*one, fault) for one, fault in zip(parts, synced, strict=True)])
         return self._synced(kept, [self.folder for _ in parts])
 
     def note(
@@ -302,6 +306,13 @@ class Spool:
         """
         named = [(path, LINK.fullmatch(path.name)) for path in sorted(self.folder.iterdir())]
         return [read_note(path, int(name["attempt"])) for path, name in named if name]
+
+
+def _make_ready(one: tuple[Part, int, Exception | None]) -> tuple[Path, str]:
+    part, rank, fault = one
+    if fault is not None:
+        raise fault
+    return part.make_ready(rank)
 
 
 def read_note(path: Path, attempt: int) -> Linked:

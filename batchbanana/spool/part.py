@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from batchbanana.spool.files import Files
@@ -42,25 +43,50 @@ class Part:
         Raises:
             OSError: the disk refuses; `is_ready` says whether the next start finds it nevertheless.
         """
+        self.sync(rank)
         kept = self.make_ready(rank)
         self._files.sync_folder(self.path.parent)
         return kept
 
-    def make_ready(self, rank: int) -> tuple[Path, str]:
-        """Do all of `keep` but syncing the spool's folder, which whoever comes with more than one file does once."""
-        digest = self.sha256
-        ready = self.path.with_name(f"{self._attempt}.{rank}.{digest}.ready")
+    def sync(self, rank: int) -> None:
+        """Do the first half of `keep`: wait until the bytes are on the disk. Once only: a disk that fails forgets it.
+
+        Raises:
+            OSError: as from `keep`.
+        """
         with contextlib.suppress(OSError):  # a disk that refuses this may take the rest, and is asked once more if not
             self.put_by(rank)
+        with self._found_by_the_next_start(rank):
+            self._sync()
+
+    def make_ready(self, rank: int) -> tuple[Path, str]:
+        """Do the second half, but for the spool's folder, which who has several files syncs once.
+
+        Raises:
+            OSError: as from `keep`.
+        """
+        digest = self.sha256
+        ready = self.path.with_name(f"{self._attempt}.{rank}.{digest}.ready")
+        with self._found_by_the_next_start(rank, ready):
+            self._rename(ready)
+        return ready, digest
+
+    @contextlib.contextmanager
+    def _found_by_the_next_start(self, rank: int, ready: Path | None = None) -> Iterator[None]:
+        """See that a file which the disk refuses has a name, at least."""
         try:
-            self._name(ready)
+            yield
         except OSError:
-            self.is_ready = self.is_ready or ready.exists()  # renamed after all, though the disk said no
+            # It may be renamed after all, though the disk said no.
+            self.is_ready = self.is_ready or (ready is not None and ready.exists())
             if not self.is_ready:
                 with contextlib.suppress(OSError):  # what made us come here is told
                     self.put_by(rank)
             raise
-        return ready, digest
+
+    def begin_sync(self) -> None:
+        """Have the system begin to write the file to the disk, before anybody waits for it."""
+        self._files.begin_sync(self._handle, self.size)
 
     def put_by(self, rank: int) -> None:
         """Give the file a name by which the next start can tell that it is whole, though not yet durable.
@@ -83,12 +109,15 @@ class Part:
 
     def settle(self, target: Path) -> None:
         """Make the file durable under another name of the same folder."""
-        self._name(target)
+        self._sync()
+        self._rename(target)
         self._files.sync_folder(target.parent)
 
-    def _name(self, target: Path) -> None:
+    def _sync(self) -> None:
         self._files.sync(self._handle, self.size)
         self._handle.close()
+
+    def _rename(self, target: Path) -> None:
         self._files.rename(self.path, target)
         self.is_ready = True
 

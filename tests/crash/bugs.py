@@ -24,23 +24,16 @@ Seed = Callable[[pytest.MonkeyPatch], None]
 def never_synced(patch: pytest.MonkeyPatch) -> None:
     """A file gets its name without ever being synced."""
 
-    def name(self: Part, target: Path) -> None:
+    def sync(self: Part) -> None:
         self._handle.truncate(self.size)
         self._handle.close()
-        self._files.rename(self.path, target)
-        self.is_ready = True
 
-    patch.setattr(Part, "_name", name)
+    patch.setattr(Part, "_sync", sync)
 
 
 def name_before_bytes(patch: pytest.MonkeyPatch) -> None:
     """A file is synced only after it has its name."""
-
-    def name(self: Part, target: Path) -> None:
-        self._files.rename(self.path, target)
-        self.is_ready = True
-
-    patch.setattr(Part, "_name", name)
+    patch.setattr(Part, "_sync", lambda _part: None)
 
 
 def folder_never_synced(patch: pytest.MonkeyPatch) -> None:
