@@ -38,6 +38,17 @@ CREATE TABLE outcomes (
 # since the first ledgers had none.
 OTHERS = "CREATE INDEX IF NOT EXISTS outcomes_others ON outcomes (seq, outcome) WHERE outcome <> 'done'"
 
+# What all attempts up to an id have cost, and that id. Older programs of this version do not know of them, but whoever
+# changes one of those attempts takes them back.
+MONEY, MONEY_UP_TO = "money", "money_up_to"
+_EVENTS = (("INSERT", "NEW.id"), ("UPDATE", "min(OLD.id, NEW.id)"), ("DELETE", "OLD.id"))
+FORGETTING = "".join(
+    f"CREATE TRIGGER IF NOT EXISTS money_after_{event} AFTER {event} ON attempts"  # noqa: S608 -- constants alone
+    f" WHEN {row} <= (SELECT value FROM meta WHERE name = '{MONEY_UP_TO}')"
+    f" BEGIN DELETE FROM meta WHERE name IN ('{MONEY}', '{MONEY_UP_TO}'); END;"
+    for event, row in _EVENTS
+)
+
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 
 
@@ -70,7 +81,7 @@ def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
             f"BEGIN IMMEDIATE; {SCHEMA}"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
-    db.execute(OTHERS)
+    db.executescript(f"BEGIN; {OTHERS}; {FORGETTING} COMMIT;")
 
 
 def identify(db: sqlite3.Connection, path: Path) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbanana.errors import DiskError, FencedError, LedgerError
-from batchbanana.ledger.counting import count_money
+from batchbanana.ledger.counting import count_money, note_money
 from batchbanana.ledger.fence import NEWEST, TAKEN, identity, moved
 from batchbanana.ledger.schema import prepare, refuse_odd_ledger
 from batchbanana.ledger.values import (
@@ -113,6 +113,7 @@ class Store:
             (time.time(), os.getpid(), socket.gethostname(), manifest[0]),
         ).fetchone()
         self._run = row[0]
+        note_money(self._db)
         return self._run
 
     def end_run(self, summary: dict[str, object]) -> None:
@@ -120,6 +121,7 @@ class Store:
         self._db.execute(
             "UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run)
         )
+        note_money(self._db)
 
     def last_run(self) -> Run | None:
         """Give the newest run; None when there was none."""

@@ -53,6 +53,18 @@ class Money:
     unpriced: int = 0
     dearest: int = 1000
 
+    def plus(self, other: "Money") -> "Money":
+        """Give what two parts of a job have cost together."""
+        return Money(
+            settled=self.settled + other.settled,
+            reserved=self.reserved + other.reserved,
+            possible=self.possible + other.possible,
+            possible_count=self.possible_count + other.possible_count,
+            possible_unpriced=self.possible_unpriced + other.possible_unpriced,
+            unpriced=self.unpriced + other.unpriced,
+            dearest=max(self.dearest, other.dearest),
+        )
+
     def dear(self, price: int) -> int:
         """Say what a price comes to if it costs as much more as the dearest answer has cost."""
         return -(-price * self.dearest // 1000)
