@@ -120,6 +120,11 @@ class Draft(NamedTuple):
         return self.part.job
 
     @property
+    def number(self) -> int:
+        """The job's place among those that are told apart by their ids, from 0."""
+        return self.part.number
+
+    @property
     def rungs(self) -> tuple[Rung, ...]:
         """The task's ladder."""
         return self.part.rungs(self.cell)
@@ -167,7 +172,7 @@ def _settings_of(job: Job) -> tuple[int, ...]:
 def drafts(jobs: Iterable[Job]) -> Iterator[Draft]:
     """Draft the tasks of some jobs one by one: of each, what was spanned or picked, then what was included."""
     commons: dict[tuple[int, ...], _Common] = {}
-    for job in jobs:
+    for number, job in numbered(jobs):
         settings = _settings_of(job)
         if settings not in commons:
             if len(commons) == MOST_COMMONS:
@@ -175,9 +180,18 @@ def drafts(jobs: Iterable[Job]) -> Iterator[Draft]:
             commons[settings] = _Common(job)
         space = space_of(job)
         cells = space.pick(job.pick.count, job.pick.seed) if job.pick else iter(space)
-        yield from Part(job, commons[settings]).drafts(cells)
+        yield from Part(job, number, commons[settings]).drafts(cells)
         for added in job.include:
-            yield from Part(added, _Common(added)).drafts(iter(space_of(added)))
+            yield from Part(added, number, _Common(added)).drafts(iter(space_of(added)))
+
+
+def numbered(jobs: Iterable[Job]) -> Iterator[tuple[int, Job]]:
+    """Number jobs from 0; rows of a sheet without ids all have the id of one job, and are one."""
+    number, last = -1, None
+    for job in jobs:
+        number += job.id != last
+        last = job.id
+        yield number, job
 
 
 class Part:
@@ -185,13 +199,15 @@ class Part:
 
     Attributes:
         job: its id.
+        number: its place among the jobs.
         on_mismatch: what to do with its images that differ.
     """
 
-    def __init__(self, job: Job, common: _Common) -> None:
+    def __init__(self, job: Job, number: int, common: _Common) -> None:
         self._job = job
         self._common = common
         self.job = job.id
+        self.number = number
         self.on_mismatch = job.on_mismatch
         self._slots = [_slots(job, prompt) for prompt in job.prompts]
         self._sent = frozenset([field for template in job.references for field in template.fields])

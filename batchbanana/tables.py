@@ -1,6 +1,7 @@
 """Texts and plain data for `plan`, `status` and `models`; whoever calls prints them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import cast
 
@@ -12,7 +13,7 @@ from batchbanana.record import span, usd
 from batchbanana.summary import Summary, counts
 from batchbanana.survey import Survey, duration
 
-MOST_LISTED = 1000  # jobs in the text of a plan
+MOST_LISTED = 1000  # jobs in the text of a plan, and in a piece of its JSON
 BOTTLENECKS = {
     "concurrency": "the number of workers (concurrency)",
     "requests_per_minute": "requests_per_minute",
@@ -36,18 +37,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def plan_data(matrix: Matrix, found: Survey, limits: LimitSettings, output: str) -> dict[str, object]:
-    """Give a plan as plain data, for `plan --json`."""
+def plan_json(matrix: Matrix, found: Survey, limits: LimitSettings, output: str) -> Iterator[str]:
+    """Give a plan as JSON, for `plan --json`, in pieces: it may have a million jobs."""
     seconds, bottleneck = duration(found, limits)
-    return {
+    before = {
         "name": matrix.manifest.name,
         "cells": matrix.cells,
         "repeated": found.repeated,
         **counts(found.tally),
-        "jobs": [
-            {"id": job.id, "axes": dict(job.axes), "tasks": found.by_job[job.id], "pending": found.pending[job.id]}
-            for job in matrix.jobs
-        ],
+    }
+    after = {
         "requests": found.missing,
         "cost_usd_low": usd(found.low),
         "cost_usd_high": usd(found.high),
@@ -57,12 +56,31 @@ def plan_data(matrix: Matrix, found: Survey, limits: LimitSettings, output: str)
         "output": output,
         "warnings": list(matrix.warnings),
     }
+    jobs = (
+        _in_json(
+            {"id": job.id, "axes": dict(job.axes), "tasks": found.by_job[number], "pending": found.pending[number]}
+        )
+        for number, job in enumerate(matrix.jobs)
+    )
+    yield f'{_in_json(before)[:-1]}, "jobs": ['
+    comma = ""
+    while some := list(islice(jobs, MOST_LISTED)):
+        yield comma + ", ".join(some)
+        comma = ", "
+    yield f"], {_in_json(after)[1:]}"
+
+
+def _in_json(data: Mapping[str, object]) -> str:
+    return json.dumps(data, ensure_ascii=False)
 
 
 def plan_text(matrix: Matrix, found: Survey, limits: LimitSettings, output: str) -> str:
     """Tell a plan to a person."""
     jobs, more = islice(matrix.jobs, MOST_LISTED), matrix.job_count - MOST_LISTED
-    rows = [(job.id, axes_text(job.axes), str(found.by_job[job.id]), str(found.pending[job.id])) for job in jobs]
+    rows = [
+        (job.id, axes_text(job.axes), str(found.by_job[number]), str(found.pending[number]))
+        for number, job in enumerate(jobs)
+    ]
     seconds, bottleneck = duration(found, limits)
     made = found.tally.total - found.missing
     lines = [

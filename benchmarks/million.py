@@ -7,6 +7,7 @@ import csv
 import json
 import tempfile
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from batchbanana.matrix import load
@@ -44,16 +45,17 @@ class Bench:
         path.write_text(json.dumps({"model": MODEL, "resolution": "512", "ratio": "1:1", "jobs": [job], **more}))
         return path
 
-    def sheet(self) -> Path:
-        """Write the same tasks as rows of a CSV manifest."""
-        path = self.folder / "rows.csv"
+    def sheet(self, name: str, *, has_ids: bool = False) -> Path:
+        """Write the same tasks as rows of a CSV manifest; with ids, each is a job of its own."""
+        path = self.folder / f"{name}.csv"
+        fixed = ("A {product} on {surface}, soft light", MODEL, "1:1", "512")
+        columns = ("prompt", "model", "ratio", "resolution", "product", "surface")
         with path.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            writer.writerow(("prompt", "model", "ratio", "resolution", "product", "surface"))
-            fixed = ("A {product} on {surface}, soft light", MODEL, "1:1", "512")
-            writer.writerows(
-                (*fixed, f"product{one}", f"surface{other}") for one in range(SIDE) for other in range(SIDE)
-            )
+            writer.writerow(("id", *columns) if has_ids else columns)
+            for one, other in product(range(SIDE), range(SIDE)):
+                own = (f"job-{one}-{other}",) if has_ids else ()
+                writer.writerow((*own, *fixed, f"product{one}", f"surface{other}"))
         return path
 
     def tell(self, command: str, target: Path, output: Path | None, bound: float | None = None) -> Line:
@@ -100,9 +102,10 @@ def _measured(bench: Bench) -> list[Line]:
         bench.tell("failures", made, None),
         bench.tell("verify", made, None),
     ]
-    sheet = bench.sheet()
+    sheet, with_ids = bench.sheet("rows"), bench.sheet("rows-with-ids", has_ids=True)
     lines += [
         bench.tell("plan", sheet, bench.folder / "none"),
+        bench.tell("plan", with_ids, bench.folder / "none"),
         bench.send("run of rows.csv", sheet, bench.folder / "sheet"),
     ]
     return lines

@@ -112,12 +112,12 @@ def test_a_plan_that_nothing_is_known_of_is_priced_as_a_walk_would(tmp_path: Pat
     matrix = load_text(tmp_path, json.dumps({"jobs": [first, {"id": "b", "prompt": "Two mugs"}]}))
     walked = Survey()
     seen = set()
-    for task in matrix:
-        if task.key in seen:
+    for draft in matrix.drafts():
+        if draft.key in seen:
             walked.repeated += 1
         else:
-            seen.add(task.key)
-            walked.add(task, Known())
+            seen.add(draft.key)
+            walked.add(draft.task(), Known(), draft.number)
     assert told(survey(matrix, None)) == told(walked)
     store = Store.open(tmp_path / "ledger.db", Caps())
     assert told(survey(matrix, store)) == told(walked)

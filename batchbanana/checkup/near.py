@@ -1,15 +1,16 @@
 """This machine and this job: disk, file descriptors, ledger, money, limits."""
 
 import shutil
-from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from tempfile import TemporaryFile
 
 from batchbanana import descriptors
 from batchbanana.checkup.check import Check, bad, ok, warn
+from batchbanana.draft import numbered
 from batchbanana.engines.local import EXPECTED, EXPECTED_UNKNOWN
 from batchbanana.errors import BatchError, Exit, UsageError
 from batchbanana.estimate import check_prices, too_few_workers, unpriced
@@ -19,7 +20,7 @@ from batchbanana.manifest import LimitSettings
 from batchbanana.matrix import Matrix
 from batchbanana.record import usd
 from batchbanana.session import REHEARSAL
-from batchbanana.survey import Survey
+from batchbanana.survey import PerJob, Survey
 
 TYPICAL_SHARE = 4  # what is reserved fits a large PNG; a JPEG of that size mostly takes less than a quarter
 GIB = 1 << 30
@@ -48,13 +49,15 @@ def check_disk(folder: Path, need: int, free: int | None = None) -> Check:
     return ok("disk", text)
 
 
-def room_needed(matrix: Matrix, pending: Mapping[str, int]) -> int:
+def room_needed(matrix: Matrix, pending: PerJob) -> int:
     """Estimate the bytes of the missing images: each job's cells count with the mean of its resolutions."""
-    sizes: defaultdict[str, list[int]] = defaultdict(list)
-    for job in matrix.manifest.jobs:
-        if pending.get(job.id):
-            sizes[job.id] += [EXPECTED.get(size, EXPECTED_UNKNOWN) for size in job.resolutions]
-    return sum(round(count * mean(sizes[job])) for job, count in pending.items() if count)
+    needed = 0.0
+    for number, parts in groupby(numbered(matrix.manifest.jobs), itemgetter(0)):
+        if count := pending[number]:
+            needed += count * fmean(
+                EXPECTED.get(size, EXPECTED_UNKNOWN) for _, job in parts for size in job.resolutions
+            )
+    return round(needed)
 
 
 def check_file_system(folder: Path, mounts: str | None = None) -> Check | None:

@@ -1,7 +1,7 @@
 """Options and texts that commands share. Imports nothing heavy."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -102,6 +102,13 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Give a person on standard output what was asked for."""
     click.echo(printable(text))
+
+
+def tell_in_pieces(texts: Iterable[str]) -> None:
+    """Do the same with a line that is too long to be held."""
+    for text in texts:
+        click.echo(printable(text), nl=False)
+    click.echo()
 
 
 def folder(name: str, chosen: Path | None, among: int = 1) -> Path:

@@ -1,7 +1,6 @@
 """`batchbanana plan`."""
 
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ def command(
         with read_ledger(folder) as store:
             found = survey(matrix, store)
         if as_json:
-            options.tell(json.dumps(tables.plan_data(matrix, found, settings, str(folder)), ensure_ascii=False))
+            options.tell_in_pieces(tables.plan_json(matrix, found, settings, str(folder)))
         else:
             options.tell(tables.plan_text(matrix, found, settings, str(folder)))
     return Exit.MADE
