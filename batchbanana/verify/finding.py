@@ -108,6 +108,12 @@ def stray(name: str, original: str | None) -> Finding:
     return Finding(kind=Kind.STRAY, place=name, fault="is no image that the ledger knows", remedy=remedy)
 
 
+def unrecorded(name: str) -> Finding:
+    """Say that a run died when it had given an image its name, and before it could write that down."""
+    fault = "is an image that is paid for, of which the ledger does not know yet that it is there"
+    return Finding(kind=Kind.SPOOL, place=name, fault=fault, remedy="run again, which writes it down")
+
+
 def outside(image: Image) -> Finding:
     """Say that the ledger leads out of the job directory, as no run has ever written it."""
     remedy = "nothing is looked at or changed there; put the ledger back from a copy that you trust"

@@ -13,7 +13,7 @@ from batchbanana.ledger import Image, Store, flaw, image_of, images, index_files
 from batchbanana.names import is_confined
 from batchbanana.plain import OddFileError, oddity, open_plain
 from batchbanana.spool import LINK, READY, WHOLE, read_note
-from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, stray, unreadable
+from batchbanana.verify.finding import Finding, Kind, judge, missing, outside, stray, unreadable, unrecorded
 from batchbanana.verify.seeing import see
 from batchbanana.verify.taking import untold
 
@@ -115,8 +115,19 @@ class Looking:
         for told, finding in untold(self.job, store) if has_news else ():
             own(store, str(told.ending.file))
             yield finding
+        waiting = self._waiting()
         for path in self.unowned(store):
-            yield stray(path.relative_to(self.job.path).as_posix(), self._name_of(path))
+            name = path.relative_to(self.job.path).as_posix()
+            if waiting and self._hash_of(path) in waiting:
+                yield unrecorded(name)
+            else:
+                yield stray(name, self._name_of(path))
+
+    def _waiting(self) -> set[str]:
+        """Give the hashes of the images that a run which died has left in the spool."""
+        folder = self.job.own / "spool"
+        names = (READY.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
+        return {name["sha256"] for name in names if name}
 
     def unowned(self, store: Store) -> Iterator[Path]:
         """Walk through the files below `images/` that are no task's; after `index_files`."""
@@ -126,10 +137,18 @@ class Looking:
 
     def _name_of(self, path: Path) -> str | None:
         """Give the name of the missing image whose bytes a file has, if it is one's."""
-        with contextlib.suppress(OSError, DiskError):  # it is told as a stray all the same
+        with contextlib.suppress(OSError):  # it is told as a stray all the same
             if path.lstat().st_size in self._sizes:
-                return self._sought.get(see(path).sha256)
+                return self._sought.get(self._hash_of(path))
         return None
+
+    @staticmethod
+    def _hash_of(path: Path) -> str:
+        """Give the hash of a file; of what cannot be read, none that any image has."""
+        try:
+            return see(path).sha256
+        except (OSError, DiskError):
+            return ""
 
     def unfinished(self, store: Store) -> Iterator[Finding]:
         """Find the attempts whose end is not known."""

@@ -1,6 +1,7 @@
 """Ways to harm a finished job, and what `verify` is asked of it."""
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -86,6 +87,12 @@ def half_written(job: Job) -> None:
 
 def not_home(job: Job) -> None:
     (job.output / f".batchbanana/spool/9.0.{'ab' * 32}.ready").write_bytes(b"paid")
+
+
+def not_written_down(job: Job) -> None:
+    name = f"9.0.{hashlib.sha256(b'paid').hexdigest()}.ready"
+    (job.output / ".batchbanana/spool" / name).write_bytes(b"paid")
+    (job.output / "images/late.png").hardlink_to(job.output / ".batchbanana/spool" / name)
 
 
 def not_synced(job: Job) -> None:
