@@ -139,13 +139,13 @@ async def _run(order: Order, console: Console, interrupts: Interrupts) -> Summar
     with job.held():
         async with _opened(order, job) as (ledger, fence):
             spool = Spool(order.output, FencedFiles(fence.check))
-            shelf = Shelf(spool, ledger, order.matrix.registry.are_different)
             fetcher = Fetcher(lanes.downloads(), spool)
-            found = await _recovered(ledger, spool, shelf, fetcher, interrupts.beginning)
-            console.recovered(found)
-            before = ledger.money.settled
-            runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
-            trouble = await _tidied(shelf)
+            with contextlib.closing(Shelf(spool, ledger, order.matrix.registry.are_different)) as shelf:
+                found = await _recovered(ledger, spool, shelf, fetcher, interrupts.beginning)
+                console.recovered(found)
+                before = ledger.money.settled
+                runner, feed = await _work(order, lanes, ledger, spool, shelf, console, found, interrupts)
+                trouble = await _tidied(shelf)
             runner.trouble = runner.trouble or trouble
             await _count(feed, ledger, order.matrix)
             summary = _summarise(order, runner, feed, ledger, began, before)
@@ -223,9 +223,10 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     plan = Plan(matrix.drafts(), ledger, order.output, is_distinct=matrix.is_distinct)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
+    engine = LocalEngine(speaks, lanes, spool)
     runner = Runner(
         feed=feed,
-        engine=LocalEngine(speaks, lanes, spool),
+        engine=engine,
         limits=limits,
         ledger=ledger,
         shelf=shelf,
@@ -243,12 +244,13 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     if found.problems:
         runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
     console.begin(order.matrix.cells, lambda: ledger.money, limits.pauses)
-    async with anyio.create_task_group() as group:
-        if order.deadline is not None:
-            group.start_soon(order.deadline.keep, runner)
-        group.start_soon(_note_pauses, limits, ledger)
-        await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
-        group.cancel_scope.cancel()
+    with contextlib.closing(engine):
+        async with anyio.create_task_group() as group:
+            if order.deadline is not None:
+                group.start_soon(order.deadline.keep, runner)
+            group.start_soon(_note_pauses, limits, ledger)
+            await runner.run(min(order.limits.concurrency, max(1, order.matrix.cells)))
+            group.cancel_scope.cancel()
     if plan.damaged:
         reason = (
             f"{plan.damaged} images that are paid for are missing or have another size in {order.output}, "

@@ -108,6 +108,10 @@ class Shelf:
         self._untidied: list[Parcel] = []
         self._placed: set[str] = set()  # names given in this run whose rows may not be committed yet
 
+    def close(self) -> None:
+        """Let the threads end; nothing may be put after that."""
+        self._publishing.close()
+
     async def put(self, parcel: Parcel) -> Placed:
         """Carry an image from the spool to its final name and into the ledger; run it shielded from cancellation.
 

@@ -48,9 +48,12 @@ class Together(Generic[Item, Result]):
         self._is_opening = False
         self._waiting: deque[_Place[Item, Result]] = deque()
         # Not anyio's threads: handing over to them takes three times as long, and is most of what a small thing takes.
-        # They end when this object is collected.
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="disk", initializer=give_way)
         self._threads.submit(int)  # one thread is there before anything hangs on it; the system may refuse further ones
+
+    def close(self) -> None:
+        """Let the threads end, each after what it has been given; nothing may be done after that."""
+        self._threads.shutdown(wait=False)
 
     async def do(self, item: Item) -> Result:
         """Have an item done; shielded from cancellation, since others depend on it.

@@ -98,6 +98,9 @@ def command(
         if not _agreed(matrix, folder, settings[matrix], choices):
             raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
     for done, (matrix, folder) in enumerate(jobs, 1):
+        if done > 1:  # what the one before has left must not stay for ever
+            gc.unfreeze()
+            gc.collect()
         with _endpoint(matrix.manifest, served_at[folder]) as served:
             order = Order(
                 matrix=matrix,

@@ -40,6 +40,11 @@ class Disk:
         self.naming: Steps = Together(partial(tried, _step), STEPS)
         self.keeping = Together(spool.keep_all, SYNCS)
 
+    def close(self) -> None:
+        """Let the threads end."""
+        for together in (self.reserving, self.naming, self.keeping):
+            together.close()
+
 
 def _step(step: Callable[[], None]) -> None:
     step()
@@ -66,6 +71,10 @@ class LocalEngine:
             references=self._references,
             fetcher=self._fetcher,
         )
+
+    def close(self) -> None:
+        """Let go of what the workers shared, when none of them is at work any more."""
+        self._disk.close()
 
 
 class LocalWorker:
