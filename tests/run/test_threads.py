@@ -1,4 +1,4 @@
-"""A job's end is the end of its threads: a command may have hundreds of manifests, and a program may call us for days."""
+"""A job's end is the end of its threads: a command may have hundreds of manifests, and a program may call for days."""
 
 import json
 import threading
