@@ -223,28 +223,27 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     plan = Plan(matrix.drafts(), ledger, order.output, is_distinct=matrix.is_distinct)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
-    engine = LocalEngine(speaks, lanes, spool)
-    runner = Runner(
-        feed=feed,
-        engine=engine,
-        limits=limits,
-        ledger=ledger,
-        shelf=shelf,
-        watcher=console,
-        # An older copy of the ledger would give a number again that an image in the spool bears.
-        next_attempt=max(found.newest + 1, await ledger.do(lambda store: store.next_attempt())),
-        models=len(order.matrix.manifest.models),
-        is_same_model=order.matrix.registry.are_same,
-        waits_for_quota=order.waits_for_quota,
-    )
-    interrupts.attach(runner)
-    if found.waiting:
-        runner.trouble = Stop(exit_code=Exit.PAUSED, reason=f"{found.waiting[0]}; run again to fetch it")
-        console.warn(runner.trouble.reason)
-    if found.problems:
-        runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
-    console.begin(order.matrix.cells, lambda: ledger.money, limits.pauses)
-    with contextlib.closing(engine):
+    with contextlib.closing(LocalEngine(speaks, lanes, spool)) as engine:
+        runner = Runner(
+            feed=feed,
+            engine=engine,
+            limits=limits,
+            ledger=ledger,
+            shelf=shelf,
+            watcher=console,
+            # An older copy of the ledger would give a number again that an image in the spool bears.
+            next_attempt=max(found.newest + 1, await ledger.do(lambda store: store.next_attempt())),
+            models=len(order.matrix.manifest.models),
+            is_same_model=order.matrix.registry.are_same,
+            waits_for_quota=order.waits_for_quota,
+        )
+        interrupts.attach(runner)
+        if found.waiting:
+            runner.trouble = Stop(exit_code=Exit.PAUSED, reason=f"{found.waiting[0]}; run again to fetch it")
+            console.warn(runner.trouble.reason)
+        if found.problems:
+            runner.trouble = Stop(exit_code=Exit.DISK, reason=found.problems[0])
+        console.begin(order.matrix.cells, lambda: ledger.money, limits.pauses)
         async with anyio.create_task_group() as group:
             if order.deadline is not None:
                 group.start_soon(order.deadline.keep, runner)

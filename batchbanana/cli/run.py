@@ -98,8 +98,7 @@ def command(
         if not _agreed(matrix, folder, settings[matrix], choices):
             raise UsageError("Nothing was sent; --yes goes without asking, --limit takes a part")
     for done, (matrix, folder) in enumerate(jobs, 1):
-        if done > 1:  # what the one before has left must not stay for ever
-            gc.unfreeze()
+        if done > 1:  # what the one before has left must not be there when the next one freezes what is
             gc.collect()
         with _endpoint(matrix.manifest, served_at[folder]) as served:
             order = Order(
@@ -169,6 +168,7 @@ def _run_one(order: Order, choices: Choices) -> Summary:
         summary = anyio.run(partial(run, order, console))
     finally:
         console.close()
+        gc.unfreeze()  # or what a job leaves behind would stay for ever
     return _told(summary, as_json=choices.as_json)
 
 
