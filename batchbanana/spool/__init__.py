@@ -32,6 +32,7 @@ LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
 WHOLE = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.(?P<size>\d+)\.whole")
 BLOCK = 1 << 20  # bytes read at once
+SMALL = 1 << 20  # bytes of a file whose part in the disk's journal takes as long as the file itself
 SUPERSEDED = Path(".batchbanana/superseded")
 Result = TypeVar("Result")
 
@@ -104,8 +105,9 @@ class Spool:
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""
         tried(lambda one: one[0].put_by(one[1]), parts)  # all of them, before the first may wait for the disk
-        if len(parts) > 1:
-            tried(lambda one: one[0].begin_sync(), parts)
+        small = [part for part, _ in parts if part.size <= SMALL]
+        if len(small) > 1:
+            tried(Part.begin_sync, small)
         # All are synced before the first gets its name, or the disk's journal would be written for each of them.
         synced = tried(lambda one: one[0].sync(one[1]), parts)
         kept = tried(_make_ready, [(*one, fault) for one, fault in zip(parts, synced, strict=True)])
