@@ -1,5 +1,7 @@
 """What a job has cost is counted from the last note on, and is what counting all rows comes to."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -71,6 +73,19 @@ class Job:
             values,
         )
 
+    @contextmanager
+    def refusing_notes(self) -> Iterator[None]:
+        """Have SQLite refuse to write to where notes are."""
+        self.store._db.set_authorizer(
+            lambda action, table, *_: (
+                sqlite3.SQLITE_DENY if (action, table) == (sqlite3.SQLITE_INSERT, "meta") else sqlite3.SQLITE_OK
+            )
+        )
+        try:
+            yield
+        finally:
+            self.store._db.set_authorizer(None)
+
     def check(self) -> None:
         """Compare what is told with what all rows say."""
         db = self.store._db
@@ -136,7 +151,48 @@ def test_what_is_noted_is_not_read_again() -> None:
         one.sends(5)
         one.settles(0, 0, 4)
         one.ends()
-        one.store.note(MONEY, '{"settled": 1000000}')
+        one.store.note(MONEY, '{"up_to": 1, "settled": 1000000}')
         one.sends(7)
         money = count_money(one.store._db)
         assert (money.settled, money.reserved) == (1_000_000, 7)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", '{"up_to": 1, "settled": 9, "of_a_newer_program": 1}', '{"settled": 9}']
+)
+def test_a_note_that_cannot_be_read_says_nothing(text: str) -> None:
+    with job() as one:
+        one.starts()
+        one.sends(5)
+        one.settles(0, 0, 4)
+        one.ends()
+        one.store.note(MONEY, text)
+        one.check()
+        one.store.forget(MONEY)
+        one.check()
+
+
+def test_a_note_is_made_in_one_transaction_with_what_goes_with_it() -> None:
+    with job() as one:
+        one.starts()
+        one.sends(5)
+        one.settles(0, 0, 4)
+        with pytest.raises(sqlite3.DatabaseError), one.refusing_notes():
+            one.store.start_run(MANIFEST)
+        assert len(list(one.store.rows("SELECT 1 FROM runs"))) == 1
+        assert one.noted == 0
+
+
+def test_a_ledger_without_triggers_waits_for_another_writer_as_any_other_does(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Store.open(path, Caps()).close()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as writer:
+        for (name,) in writer.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            writer.execute(f"DROP TRIGGER {name}")
+        writer.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.2, writer.execute, ["COMMIT"])  # real, since the other side is SQLite's own waiting
+        timer.start()
+        store = Store.open(path, Caps())
+        timer.join()
+    assert len(list(store.rows("SELECT 1 FROM sqlite_master WHERE type = 'trigger'"))) == 3
+    store.close()

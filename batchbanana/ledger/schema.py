@@ -42,10 +42,10 @@ OTHERS = "CREATE INDEX IF NOT EXISTS outcomes_others ON outcomes (seq, outcome) 
 # changes one of those attempts takes them back.
 MONEY, MONEY_UP_TO = "money", "money_up_to"
 _EVENTS = (("INSERT", "NEW.id"), ("UPDATE", "min(OLD.id, NEW.id)"), ("DELETE", "OLD.id"))
-FORGETTING = "".join(
+FORGETTING = tuple(
     f"CREATE TRIGGER IF NOT EXISTS money_after_{event} AFTER {event} ON attempts"  # noqa: S608 -- constants alone
     f" WHEN {row} <= (SELECT value FROM meta WHERE name = '{MONEY_UP_TO}')"
-    f" BEGIN DELETE FROM meta WHERE name IN ('{MONEY}', '{MONEY_UP_TO}'); END;"
+    f" BEGIN DELETE FROM meta WHERE name IN ('{MONEY}', '{MONEY_UP_TO}'); END"
     for event, row in _EVENTS
 )
 
@@ -78,14 +78,15 @@ def prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
     db.execute("PRAGMA synchronous = FULL")
     if not tables:
         db.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"BEGIN IMMEDIATE; {SCHEMA} {'; '.join((OTHERS, *FORGETTING))};"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
-    db.executescript(f"BEGIN; {OTHERS}; {FORGETTING} COMMIT;")
+    for statement in (OTHERS, *FORGETTING):  # one by one: a transaction that begins with a look waits for no other
+        db.execute(statement)
 
 
 def identify(db: sqlite3.Connection, path: Path) -> int:
-    """Check that a file is a ledger of ours, or as good as new; gives how many tables and indices it has.
+    """Check that a file is a ledger of ours, or as good as new; gives how many tables and the like it has.
 
     Raises:
         LedgerError: it is another program's, or a newer one's.

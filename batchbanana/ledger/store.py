@@ -4,6 +4,7 @@ There is no list of things to do and no running state: the plan is the manifest,
 without an outcome here.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -105,23 +106,39 @@ class Store:
         Args:
             manifest: its sha256, its path, and its text, or zlib's packing of that.
         """
-        is_kept = self._db.execute("SELECT 1 FROM manifests WHERE (sha256, path) = (?, ?)", manifest[:2]).fetchone()
-        if not is_kept:
-            self._db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", manifest)
-        row = self._db.execute(
-            "INSERT INTO runs (started, pid, host, manifest) VALUES (?, ?, ?, ?) RETURNING id",
-            (time.time(), os.getpid(), socket.gethostname(), manifest[0]),
-        ).fetchone()
+        with self._at_once():
+            is_kept = self._db.execute("SELECT 1 FROM manifests WHERE (sha256, path) = (?, ?)", manifest[:2]).fetchone()
+            if not is_kept:
+                self._db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", manifest)
+            row = self._db.execute(
+                "INSERT INTO runs (started, pid, host, manifest) VALUES (?, ?, ?, ?) RETURNING id",
+                (time.time(), os.getpid(), socket.gethostname(), manifest[0]),
+            ).fetchone()
+            note_money(self._db)
         self._run = row[0]
-        note_money(self._db)
         return self._run
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Let what is done in the block be one transaction: the caller's, or one of its own."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.rollback()
+            raise
 
     def end_run(self, summary: dict[str, object]) -> None:
         """Write down how this run ended."""
-        self._db.execute(
-            "UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run)
-        )
-        note_money(self._db)
+        with self._at_once():
+            self._db.execute(
+                "UPDATE runs SET ended = ?, summary = ? WHERE id = ?", (time.time(), _dump(summary), self._run)
+            )
+            note_money(self._db)
 
     def last_run(self) -> Run | None:
         """Give the newest run; None when there was none."""

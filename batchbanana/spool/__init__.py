@@ -13,7 +13,7 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -110,7 +110,7 @@ class Spool:
             tried(Part.begin_sync, small)
         # All are synced before the first gets its name, or the disk's journal would be written for each of them.
         synced = tried(lambda one: one[0].sync(one[1]), parts)
-        kept = tried(_make_ready, [(*one, fault) for one, fault in zip(parts, synced, strict=True)])
+        kept = tried(_given_name, [(*one, fault) for one, fault in zip(parts, synced, strict=True)])
         return self._synced(kept, [self.folder for _ in parts])
 
     def note(
@@ -172,7 +172,7 @@ class Spool:
 
     def publish_all(self, images: Sequence[tuple[Path, str]]) -> list[bool | Exception]:
         """Do what `publish` does for ready files with their final names; the error of one stands in its place."""
-        named = [(ready, *final.rpartition("/")[::2]) for ready, final in images]
+        named = [(ready, folder or slash, name) for ready, (folder, slash, name) in _split(images)]
         folders = {folder: self._job / folder for _, folder, _ in named}
         # One look at each for all that goes there in this turn.
         ways = dict(zip(folders, tried(self._way, list(folders)), strict=True))
@@ -310,7 +310,12 @@ class Spool:
         return [read_note(path, int(name["attempt"])) for path, name in named if name]
 
 
-def _make_ready(one: tuple[Part, int, Exception | None]) -> tuple[Path, str]:
+def _split(images: Sequence[tuple[Path, str]]) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Part each final name at its last slash; the folder of what is absolute is the slash itself."""
+    return ((ready, final.rpartition("/")) for ready, final in images)
+
+
+def _given_name(one: tuple[Part, int, Exception | None]) -> tuple[Path, str]:
     part, rank, fault = one
     if fault is not None:
         raise fault

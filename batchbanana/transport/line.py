@@ -103,9 +103,13 @@ class Body(httpx.AsyncByteStream):
     def __init__(self, wire: "_Wire") -> None:
         self._wire = wire
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (piece := await self._wire.piece()) is not None:
-            yield piece
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self  # no generator, which would have to be closed whenever an answer is not read to its end
+
+    async def __anext__(self) -> bytes:
+        if (piece := await self._wire.piece()) is None:
+            raise StopAsyncIteration
+        return piece
 
     @property
     def is_over(self) -> bool:
