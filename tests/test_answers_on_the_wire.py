@@ -30,7 +30,9 @@ def answering(*answers: bytes) -> Iterator[str]:
             for answer in answers:
                 seen = b""
                 while not seen.endswith(b"\r\n\r\n{}"):
-                    seen += connection.recv(65536)
+                    if not (more := connection.recv(65536)):
+                        return  # it was not kept for the next request
+                    seen += more
                 connection.sendall(answer)
             over.wait(30)
 
