@@ -50,6 +50,11 @@ class Job:
         how = list(Billed)[billed % len(Billed)]
         self.store.settle(Settlement(attempt=number, result="image", billed=how, cost=cost or None))
 
+    def makes_one(self) -> None:
+        self.starts()
+        self.sends(5)
+        self.settles(0, 0, 4)
+
     def restores(self, cost: int, *_: int) -> None:
         ending = Ending(key=f"{self.store.next_attempt():032x}", outcome=Outcome.DONE, attempt=0, record={})
         restore(self.store, Restored(ending=ending, resolution="1K", created=0.0, billed=Billed.YES, cost=cost))
@@ -135,9 +140,7 @@ def test_a_run_s_end_and_the_next_one_s_start_note_what_is_settled() -> None:
 @pytest.mark.parametrize("change", [Job.is_edited, Job.loses])
 def test_a_note_goes_when_an_attempt_changes_that_it_sums_up(change: object) -> None:
     with job() as one:
-        one.starts()
-        one.sends(5)
-        one.settles(0, 0, 4)
+        one.makes_one()
         one.ends()
         assert one.noted == 1
         change(one, 1, 1, 0)  # type: ignore[operator]  # likewise
@@ -147,9 +150,7 @@ def test_a_note_goes_when_an_attempt_changes_that_it_sums_up(change: object) -> 
 
 def test_what_is_noted_is_not_read_again() -> None:
     with job() as one:
-        one.starts()
-        one.sends(5)
-        one.settles(0, 0, 4)
+        one.makes_one()
         one.ends()
         one.store.note(MONEY, '{"up_to": 1, "settled": 1000000}')
         one.sends(7)
@@ -162,9 +163,7 @@ def test_what_is_noted_is_not_read_again() -> None:
 )
 def test_a_note_that_cannot_be_read_says_nothing(text: str) -> None:
     with job() as one:
-        one.starts()
-        one.sends(5)
-        one.settles(0, 0, 4)
+        one.makes_one()
         one.ends()
         one.store.note(MONEY, text)
         one.check()
@@ -174,9 +173,7 @@ def test_a_note_that_cannot_be_read_says_nothing(text: str) -> None:
 
 def test_a_note_is_made_in_one_transaction_with_what_goes_with_it() -> None:
     with job() as one:
-        one.starts()
-        one.sends(5)
-        one.settles(0, 0, 4)
+        one.makes_one()
         with pytest.raises(sqlite3.DatabaseError), one.refusing_notes():
             one.store.start_run(MANIFEST)
         assert len(list(one.store.rows("SELECT 1 FROM runs"))) == 1
