@@ -223,7 +223,7 @@ async def _work(  # noqa: PLR0913, PLR0917 -- what the pool is put together from
     plan = Plan(matrix.drafts(), ledger, order.output, is_distinct=matrix.is_distinct)
     feed = Feed(plan, _without(order.selection, found.held), console.skipped)
     speaks = provider(order.matrix.manifest.provider, order.matrix.registry, order.endpoint)
-    with contextlib.closing(LocalEngine(speaks, lanes, spool)) as engine:
+    async with contextlib.aclosing(LocalEngine(speaks, lanes, spool)) as engine:
         runner = Runner(
             feed=feed,
             engine=engine,

@@ -112,6 +112,7 @@ class Bench:
 
     relay: Web
     spool: Spool
+    engine: LocalEngine
     worker: LocalWorker
 
     async def carry_out(self) -> Delivery | Failure | Held:
@@ -132,7 +133,8 @@ def bench(folder: Path, *answer: str, files: Files | None = None) -> Iterator[Be
             spool = Spool(folder, files)
             spool.open()
             lanes = Lanes(Endpoint.build(relay.url, None, "canary-key"))
-            yield Bench(relay=relay, spool=spool, worker=LocalEngine(Plain(), lanes, spool).worker())
+            engine = LocalEngine(Plain(), lanes, spool)
+            yield Bench(relay=relay, spool=spool, engine=engine, worker=engine.worker())
 
 
 def carried_out(bench: Bench) -> Delivery | Failure | Held:
@@ -141,6 +143,7 @@ def carried_out(bench: Bench) -> Delivery | Failure | Held:
             return await bench.carry_out()
         finally:
             await bench.worker.close()
+            await bench.engine.aclose()
 
     return anyio.run(main)
 
@@ -217,8 +220,8 @@ def test_an_answer_in_an_encoding_that_was_not_asked_for_may_be_billed_and_bring
     spool = Spool(tmp_path)
     spool.open()
     with web(lambda handler: reply(handler, b"\x1f\x8b", content_encoding=coding)) as relay:
-        worker = LocalEngine(Truncated(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
-        result = carried_out(Bench(relay=relay, spool=spool, worker=worker))
+        engine = LocalEngine(Truncated(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool)
+        result = carried_out(Bench(relay=relay, spool=spool, engine=engine, worker=engine.worker()))
     assert result == Failure(
         kind=FailureKind.NO_IMAGE,
         message="The answer is in an encoding that was not asked for; check `base_url` and the proxy if this goes on",
@@ -291,8 +294,8 @@ def test_a_reference_that_is_gone_tells_how_to_go_on(tmp_path: Path) -> None:
     with web(reply) as relay:
         spool = Spool(tmp_path)
         spool.open()
-        worker = LocalEngine(Referring(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
-        result = carried_out(Bench(relay=relay, spool=spool, worker=worker))
+        engine = LocalEngine(Referring(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool)
+        result = carried_out(Bench(relay=relay, spool=spool, engine=engine, worker=engine.worker()))
     assert isinstance(result, Failure)
     assert result.kind is FailureKind.REFERENCE
     assert "gone.png cannot be read any more" in result.message
@@ -408,12 +411,14 @@ def test_an_attempt_that_failed_before_it_was_paid_holds_nothing(tmp_path: Path)
     with web(lambda handler: reply(handler, b"", 500)) as relay:
         spool = Spool(tmp_path)
         spool.open()
-        worker = LocalEngine(Plain(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool).worker()
+        engine = LocalEngine(Plain(), Lanes(Endpoint.build(relay.url, None, "canary-key")), spool)
+        worker = engine.worker()
 
         async def main() -> None:
             await worker.prepare(ATTEMPT)
             assert isinstance(await worker.carry_out(ATTEMPT, lambda: None), Failure)
             await worker.close()
+            await engine.aclose()
 
         anyio.run(main)
         assert not worker.holds

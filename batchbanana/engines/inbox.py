@@ -8,13 +8,13 @@ from pathlib import Path
 from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Reader, Received
-from batchbanana.spool import Part, Spool
+from batchbanana.spool import Part, Room, Rooms, Spool
 from batchbanana.task import Attempt, Failure, StoredImage
 from batchbanana.together import Together
 from batchbanana.transport import Secret
 from batchbanana.transport.secret import SHORTEST_SECRET
 
-# Bytes reserved before anything is paid, about what large answers of each size take. Cut to the true size afterwards.
+# Bytes reserved before anything is paid, about what large answers of each size take.
 EXPECTED = {"512": 1 << 20, "1K": 3 << 20, "2K": 8 << 20, "4K": 24 << 20}
 EXPECTED_UNKNOWN = 24 << 20
 Steps = Together[Callable[[], None], None]  # small things, which wait for little but the file system itself
@@ -29,8 +29,10 @@ def fault_of(error: ImageError, secret: Secret) -> str:
 class Inbox:
     """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
-    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader, secret: Secret) -> None:
+    def __init__(self, spool: Spool, rooms: Rooms, attempt: Attempt, reader: Reader, secret: Secret) -> None:
         self._spool = spool
+        self._rooms = rooms
+        self._room: Room | None = None
         self._attempt = attempt
         self._reader = reader
         self._secret = secret
@@ -43,8 +45,13 @@ class Inbox:
         self.disk_error: OSError | None = None
 
     def reserve(self) -> None:
-        """Make the first file with room for a large image."""
-        self._parts.append(self._spool.part(self._attempt.id, 0, self.expected))
+        """Take room for a large image, and make the first file.
+
+        Raises:
+            OSError: the disk is full or failing.
+        """
+        self._room = self._rooms.take(self._attempt.id, self.expected)
+        self._begin_part()
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
@@ -70,8 +77,16 @@ class Inbox:
         return self._reader.judge(attempt, received)
 
     def trim(self) -> None:
-        """Give back the room that was reserved for an image that did not come."""
+        """Let the disk have the room of an image that did not come."""
         self._parts[-1].trim()
+        if self._room is not None:
+            self._room.discard()
+
+    def leave(self) -> None:
+        """Give the room on to another image, if this one did not need it."""
+        room, self._room = self._room, None
+        if room is not None:
+            self._rooms.give(room)
 
     async def keep(self, index: int, steps: Steps, keeping: Keeping) -> StoredImage:
         """Make the image that counts durable.
@@ -131,10 +146,13 @@ class Inbox:
         index = len(self._inspectors)
         if index == len(self._parts):  # what came before was a draft or a thought: the room it leaves is for this one
             self._parts[-1].trim()
-            self._parts.append(self._spool.part(self._attempt.id, index))
+            self._begin_part()
         self._inspectors.append(Inspector())
         self._faults.append(None)
         self._open = True
+
+    def _begin_part(self) -> None:
+        self._parts.append(self._spool.part(self._attempt.id, len(self._parts), room=self._room))
 
     def _received(self, index: int) -> Received:
         if (fault := self._faults[index]) is not None:

@@ -34,19 +34,21 @@ class Disk:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
+        self.rooms = spool.rooms()
         self.threads = CapacityLimiter(SYNCS)
         # Each has lanes of its own: an image that is paid for must not wait while room is made for others.
         self.reserving: Steps = Together(partial(tried, _step), STEPS)
         self.naming: Steps = Together(partial(tried, _step), STEPS)
         self.keeping = Together(spool.keep_all, SYNCS)
 
-    def close(self) -> None:
-        """Let the threads end."""
+    async def aclose(self) -> None:
+        """Give back the room that was kept for images, and let the threads end."""
+        await self.reserving.do(lambda: _step(self.rooms.close))
         for together in (self.reserving, self.naming, self.keeping):
             together.close()
 
 
-def _step(step: Callable[[], None]) -> None:
+def _step(step: Callable[[], object]) -> None:
     step()
 
 
@@ -72,9 +74,9 @@ class LocalEngine:
             fetcher=self._fetcher,
         )
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of what the workers shared, when none of them is at work any more."""
-        self._disk.close()
+        await self._disk.aclose()
 
 
 class LocalWorker:
@@ -118,10 +120,11 @@ class LocalWorker:
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
-        inbox = Inbox(self._disk.spool, attempt, self._provider.reader(), self._lane.secret)
+        inbox = Inbox(self._disk.spool, self._disk.rooms, attempt, self._provider.reader(), self._lane.secret)
         try:
             await self._disk.reserving.do(inbox.reserve)
         except OSError as error:
+            inbox.leave()
             return _disk_failure(error, inbox)
         self._inbox = inbox
         return None
@@ -129,7 +132,10 @@ class LocalWorker:
     async def abandon(self) -> None:
         """Give the space back."""
         inbox, self._inbox = self._inbox, None
-        if inbox is not None and inbox.has_leftovers:
+        if inbox is None:
+            return
+        inbox.leave()
+        if inbox.has_leftovers:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(inbox.discard, limiter=self._disk.threads)
 

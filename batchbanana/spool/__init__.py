@@ -23,10 +23,11 @@ from batchbanana.names import is_confined
 from batchbanana.plain import open_plain, refuse_odd
 from batchbanana.spool.files import FULL, FencedFiles, Files, standing, with_patience
 from batchbanana.spool.part import Part
+from batchbanana.spool.rooms import Room, Rooms
 from batchbanana.task import Billed
 from batchbanana.together import tried
 
-__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Spool", "read_note", "standing"]
+__all__ = ["FULL", "FencedFiles", "Files", "Linked", "Part", "Ready", "Room", "Rooms", "Spool", "read_note", "standing"]
 
 LINK = re.compile(r"(?P<attempt>\d+)\.0\.link")
 READY = re.compile(r"(?P<attempt>\d+)\.(?P<rank>\d+)\.(?P<sha256>[0-9a-f]{64})\.ready")
@@ -94,13 +95,17 @@ class Spool:
         except OSError as error:
             raise DiskError(f"{self._job} cannot be written ({error.strerror}); choose another --output") from error
 
-    def part(self, attempt: int, index: int, expected: int = 0) -> Part:
-        """Begin a file, reserving `expected` bytes, so that a full disk shows before anything is paid.
+    def rooms(self) -> Rooms:
+        """Give what keeps room for the images of a run, so that a full disk shows before anything is paid."""
+        return Rooms(self._files, self.folder)
+
+    def part(self, attempt: int, index: int, expected: int = 0, room: Room | None = None) -> Part:
+        """Begin a file, with `expected` bytes reserved in it, or with a room to go on in when the disk is full.
 
         Raises:
             OSError: the disk is full or failing.
         """
-        return Part(self._files, self.folder / f"{attempt}.{index}.part", expected)
+        return Part(self._files, self.folder / f"{attempt}.{index}.part", expected, room)
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""

@@ -23,8 +23,8 @@ class Files:
     """The few file operations everything durable goes through; replaced by a simulated disk in tests."""
 
     def create(self, path: Path, size: int) -> BinaryIO:
-        """Create a file that must not exist and reserve `size` bytes for it where the system can."""
-        handle = path.open("xb", buffering=0)
+        """Create a file that must not exist, to write and read, and reserve `size` bytes where the system can."""
+        handle = path.open("x+b", buffering=0)
         try:
             if size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle.fileno(), 0, size)
@@ -44,14 +44,13 @@ class Files:
         """
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
-                handle.truncate(size)
+                _cut(handle, size)
                 # Of bytes that are not on the disk yet, this means that they go there now.
                 os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self, handle: BinaryIO, size: int) -> None:
         """Cut the file to its true size and wait until its bytes are on the disk."""
-        if os.fstat(handle.fileno()).st_size != size:  # to cut it again would be one more change to wait for
-            handle.truncate(size)
+        _cut(handle, size)
         os.fsync(handle.fileno())
 
     def sync_folder(self, path: Path) -> None:
@@ -147,6 +146,11 @@ class FencedFiles(Files):
         """Create folders, if the one above is still ours."""
         self._check()
         super().make_folders(path)
+
+
+def _cut(handle: BinaryIO, size: int) -> None:
+    if os.fstat(handle.fileno()).st_size != size:  # to cut it again would be one more change to wait for
+        handle.truncate(size)
 
 
 def standing(job: Path, name: str) -> list[str]:

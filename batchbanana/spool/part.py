@@ -5,14 +5,21 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchbanana.spool.files import Files
+from batchbanana.spool.files import FULL, Files
+from batchbanana.spool.rooms import Room
 
 
 class Part:
-    """A file of the spool that is being written. Hashes as it goes."""
+    """A file of the spool that is being written. Hashes as it goes.
 
-    def __init__(self, files: Files, path: Path, expected: int) -> None:
+    Args:
+        expected: bytes that are reserved in the file itself.
+        room: where it goes on when the disk is full.
+    """
+
+    def __init__(self, files: Files, path: Path, expected: int, room: Room | None = None) -> None:
         self._files = files
+        self._room = room
         self._handle = files.create(path, expected)
         self._hash = hashlib.sha256()
         self._attempt = path.name.split(".")[0]
@@ -26,8 +33,19 @@ class Part:
         self._hash.update(data)
         view = memoryview(data)
         while view:
-            view = view[self._handle.write(view) :]
+            try:
+                view = view[self._handle.write(view) :]
+            except OSError as error:
+                self._move_out_of(error)
         self.size += len(data)
+
+    def _move_out_of(self, error: OSError) -> None:
+        """Go on in the room that was kept for this, if the disk is full and there is one; else raise the error."""
+        room, self._room = self._room, None
+        if error.errno not in FULL or room is None or not room.is_free:
+            raise error
+        begun, self._handle = self._handle, room.take_in(self._handle, self.path)
+        begun.close()
 
     @property
     def sha256(self) -> str:
@@ -114,7 +132,14 @@ class Part:
         self._files.sync_folder(target.parent)
 
     def _sync(self) -> None:
-        self._files.sync(self._handle, self.size)
+        try:
+            self._files.sync(self._handle, self.size)
+        except OSError as error:  # some disks tell only now that there was no space
+            self._move_out_of(error)
+            self._files.sync(self._handle, self.size)
+            with self.path.open("rb") as written:
+                if hashlib.file_digest(written, "sha256").hexdigest() != self.sha256:  # it has forgotten some of it
+                    raise
         self._handle.close()
 
     def _rename(self, target: Path) -> None:

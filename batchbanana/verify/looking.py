@@ -225,6 +225,8 @@ def _told_of(path: Path) -> tuple[str, str]:
         return "is an image that is paid for and that was not synced yet", "run again to bring it home"
     if LINK.fullmatch(name):
         return "notes where an image that is paid for can be fetched", "run again soon to fetch it"
+    if name.endswith(".room.part"):
+        return "is room that was kept for an image", "the next run removes it"
     if name.endswith((".part", ".copy")):
         return "was never whole", "the next run removes it"
     return "is nothing that a run has left", "move it away"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchbanana.sandbox.running import in_thread
-from tests.support.program import Job, environment, manifest
+from tests.support.program import PATIENCE, Job, environment, manifest, until
 
 KB = 1024
 SIZE = 8 << 20  # bytes of the disk: room for all of a small job, and for the memory that SQLite shares
@@ -61,6 +61,22 @@ def test_a_disk_that_fills_up_ends_the_run_and_what_is_paid_is_there(disk: Path,
         assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 8, 0), again.err
         job.check()
         assert sandbox.bill()["requests"] == 8, "an image that there is no room for is never asked for"
+
+
+@pytest.mark.parametrize("left", [0, 4, 40])
+def test_a_disk_that_gets_full_while_images_are_on_their_way_loses_none_of_them(disk: Path, left: int) -> None:
+    with in_thread({"latency": 1.0}) as sandbox:
+        job = Job(disk, sandbox.url, manifest(2, limits={"concurrency": 2}))
+        with job.started() as process:
+            until(lambda: len(sandbox.requests()) == 2)
+            filler = fill(disk, left * KB)
+            process.communicate(timeout=PATIENCE)
+        assert process.returncode in {0, 13}
+        filler.unlink()
+        again = job.run()
+        assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 2, 0), again.err
+        job.check()
+        assert sandbox.bill()["requests"] == 2, "what was paid for went into the room that was kept for it"
 
 
 @pytest.mark.parametrize("names", [14, 17, 20])

@@ -1,0 +1,107 @@
+"""Room on the disk for images on their way, reserved before they are asked for and used only if the disk gets full.
+
+Each image is written to a small file of its own, which grows with it. Where the disk has no more for that one, the
+image goes on in the room that was kept for it. Room that was not used goes to the next image: to look for megabytes in
+one piece, and to give most of them back, takes a file system longer than to write an image.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import BinaryIO
+
+from batchbanana.errors import BatchError
+from batchbanana.spool.files import FULL, Files
+
+
+class Room:
+    """A file of the spool that only takes up space; the disk has promised that so much can be written into it.
+
+    Attributes:
+        size: bytes.
+        is_free: whether it is still there, and no image has gone into it.
+    """
+
+    def __init__(self, files: Files, path: Path, size: int) -> None:
+        self._files = files
+        self._path = path
+        self._handle = files.create(path, size)
+        self.size = size
+        self.is_free = True
+
+    def take_in(self, begun: BinaryIO, target: Path) -> BinaryIO:
+        """Go on for another file, with what that one holds and under its name, so that its own space is free again.
+
+        Args:
+            begun: is read from its beginning.
+            target: its path.
+
+        Returns:
+            What is to be written on instead of `begun`.
+
+        Raises:
+            OSError: the disk refuses; `begun` is still what it was.
+        """
+        begun.seek(0)
+        while block := begun.read(1 << 20):
+            view = memoryview(block)
+            while view:
+                view = view[self._handle.write(view) :]
+        self._files.rename(self._path, target)
+        self.is_free = False
+        return self._handle
+
+    def discard(self) -> None:
+        """Give the space back, unless an image has it.
+
+        Raises:
+            OSError: the disk does not let it go; the next start drops it.
+        """
+        if self.is_free:
+            self.is_free = False
+            self._handle.close()
+            self._files.unlink(self._path)
+
+
+class Rooms:
+    """The rooms of one job that no image has just now."""
+
+    def __init__(self, files: Files, folder: Path) -> None:
+        self._files = files
+        self._folder = folder
+        self._idle: dict[int, list[Room]] = {}
+
+    def take(self, attempt: int, size: int) -> Room:
+        """Give room for an attempt's image, a new one if need be; blocks on the disk.
+
+        Raises:
+            OSError: the disk is full, or failing.
+        """
+        idle = self._idle.setdefault(size, [])
+        with contextlib.suppress(IndexError):
+            return idle.pop()
+        try:
+            return self._new(attempt, size)
+        except OSError as error:
+            if error.errno not in FULL or not self.close():
+                raise
+        return self._new(attempt, size)  # now that those of other sizes are gone
+
+    def _new(self, attempt: int, size: int) -> Room:
+        # Attempts have numbers of their own in all runs, and what ends so is dropped by the next start.
+        return Room(self._files, self._folder / f"{attempt}.room.part", size)
+
+    def give(self, room: Room) -> None:
+        """Take back what is still free of a room."""
+        if room.is_free:
+            self._idle[room.size].append(room)
+
+    def close(self) -> int:
+        """Give the space of idle rooms back to the disk; blocks. Returns how many there were."""
+        count = 0
+        for idle in list(self._idle.values()):
+            with contextlib.suppress(IndexError):
+                while True:
+                    room, count = idle.pop(), count + 1
+                    with contextlib.suppress(OSError, BatchError):  # then the next start drops it
+                        room.discard()
+        return count
