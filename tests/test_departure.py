@@ -22,12 +22,14 @@ def make(folder: Path, url: str, times: int = 1) -> tuple[list[float], Delivery 
     async def main() -> Delivery | Failure | Held:
         spool = Spool(folder)
         spool.open()
-        worker = LocalEngine(Gemini(omit_size=lambda _: False), Lanes(Endpoint.build(url, None, "k")), spool).worker()
+        engine = LocalEngine(Gemini(omit_size=lambda _: False), Lanes(Endpoint.build(url, None, "k")), spool)
+        worker = engine.worker()
         for number in range(1, times + 1):
             attempt = Attempt(id=number, task=task(), rung=rung(timeout=5))
             assert await worker.prepare(attempt) is None
             result = await worker.carry_out(attempt, lambda: departures.append(anyio.current_time()))
         await worker.close()
+        await engine.aclose()
         return result
 
     return departures, anyio.run(main)

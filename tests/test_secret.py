@@ -139,8 +139,8 @@ def test_a_key_is_taken_out_of_an_error_before_what_looks_like_keys_is_masked(tm
         spool = Spool(tmp_path)
         spool.open()
         lanes = Lanes(Endpoint.build(relay.url, None, key))
-        worker = LocalEngine(Gemini(omit_size=lambda _: False), lanes, spool).worker()
-        result = carried_out(Bench(relay=relay, spool=spool, worker=worker))
+        engine = LocalEngine(Gemini(omit_size=lambda _: False), lanes, spool)
+        result = carried_out(Bench(relay=relay, spool=spool, engine=engine, worker=engine.worker()))
     assert isinstance(result, Failure)
     assert result.kind is FailureKind.FATAL
     assert "tail" not in result.message + result.signature

@@ -234,7 +234,8 @@ def test_a_paid_image_whose_sync_failed_stays_for_the_next_run_to_adopt(tmp_path
         spool = Spool(tmp_path, NeverSure())
         spool.open()
         lanes = Lanes(Endpoint.build(sandbox.url, None, "k"))
-        worker = LocalEngine(Gemini(omit_size=lambda _: False), lanes, spool).worker()
+        engine = LocalEngine(Gemini(omit_size=lambda _: False), lanes, spool)
+        worker = engine.worker()
 
         async def main() -> None:
             attempt = Attempt(id=1, task=task(), rung=rung())
@@ -242,6 +243,7 @@ def test_a_paid_image_whose_sync_failed_stays_for_the_next_run_to_adopt(tmp_path
             with pytest.raises(DiskError, match="adopted later"):
                 await worker.carry_out(attempt, lambda: None)
             await worker.close()
+            await engine.aclose()
 
         anyio.run(main)
         [found] = spool.recover()
