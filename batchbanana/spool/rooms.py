@@ -24,7 +24,7 @@ class Room:
     def __init__(self, files: Files, path: Path, size: int) -> None:
         self._files = files
         self._path = path
-        self._handle = files.create(path, size)
+        files.create(path, size).close()  # no worker needs one more descriptor for what is hardly ever opened
         self.size = size
         self.is_free = True
 
@@ -41,14 +41,17 @@ class Room:
         Raises:
             OSError: the disk refuses; `begun` is still what it was.
         """
-        begun.seek(0)
-        while block := begun.read(1 << 20):
-            view = memoryview(block)
-            while view:
-                view = view[self._handle.write(view) :]
-        self._files.rename(self._path, target)
-        self.is_free = False
-        return self._handle
+        with contextlib.ExitStack() as stack:
+            handle = stack.enter_context(self._path.open("r+b", buffering=0))
+            begun.seek(0)
+            while block := begun.read(1 << 20):
+                view = memoryview(block)
+                while view:
+                    view = view[handle.write(view) :]
+            self._files.rename(self._path, target)
+            self.is_free = False
+            stack.pop_all()  # it stays open
+        return handle
 
     def discard(self) -> None:
         """Give the space back, unless an image has it.
@@ -58,7 +61,6 @@ class Room:
         """
         if self.is_free:
             self.is_free = False
-            self._handle.close()
             self._files.unlink(self._path)
 
 
