@@ -44,8 +44,7 @@ class Part:
         room, self._room = self._room, None
         if error.errno not in FULL or room is None or not room.is_free:
             raise error
-        begun, self._handle = self._handle, room.take_in(self._handle, self.path)
-        begun.close()
+        self._handle = room.take_in(self._handle, self.path)
 
     @property
     def sha256(self) -> str:

@@ -32,14 +32,14 @@ class Room:
         """Go on for another file, with what that one holds and under its name, so that its own space is free again.
 
         Args:
-            begun: is read from its beginning.
+            begun: is read from its beginning, and closed.
             target: its path.
 
         Returns:
             What is to be written on instead of `begun`.
 
         Raises:
-            OSError: the disk refuses; `begun` is still what it was.
+            OSError: the disk refuses; what is at `target` is still what it was.
         """
         with contextlib.ExitStack() as stack:
             handle = stack.enter_context(self._path.open("r+b", buffering=0))
@@ -48,6 +48,7 @@ class Room:
                 view = memoryview(block)
                 while view:
                     view = view[handle.write(view) :]
+            begun.close()  # not every system lets a file that is open be replaced
             self._files.rename(self._path, target)
             self.is_free = False
             stack.pop_all()  # it stays open
