@@ -41,18 +41,19 @@ class Room:
         Raises:
             OSError: the disk refuses; what is at `target` is still what it was.
         """
-        with contextlib.ExitStack() as stack:
-            handle = stack.enter_context(self._path.open("r+b", buffering=0))
-            begun.seek(0)
+        begun.seek(0)
+        with self._path.open("r+b", buffering=0) as handle:
             while block := begun.read(1 << 20):
                 view = memoryview(block)
                 while view:
                     view = view[handle.write(view) :]
-            begun.close()  # not every system lets a file that is open be replaced
-            self._files.rename(self._path, target)
-            self.is_free = False
-            stack.pop_all()  # it stays open
-        return handle
+            size = handle.tell()
+        begun.close()  # not every system lets a file that is open be renamed or replaced
+        self._files.rename(self._path, target)
+        self.is_free = False
+        taken = target.open("r+b", buffering=0)
+        taken.seek(size)
+        return taken
 
     def discard(self) -> None:
         """Give the space back, unless an image has it.
