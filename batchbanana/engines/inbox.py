@@ -77,10 +77,11 @@ class Inbox:
         return self._reader.judge(attempt, received)
 
     def trim(self) -> None:
-        """Let the disk have the room of an image that did not come."""
-        self._parts[-1].trim()
-        if self._room is not None:
+        """Let the disk have the room of an image that did not come, if it is not in use."""
+        if self._room is not None and self._room.is_free:
             self._room.discard()
+        else:
+            self._parts[-1].trim()
 
     def leave(self) -> None:
         """Give the room on to another image, if this one did not need it."""

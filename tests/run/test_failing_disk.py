@@ -75,7 +75,8 @@ class Scene:
         tasks: how many it has.
         requests: how many it takes when nothing goes wrong.
         steps: how many calls a run makes at least; fewer would mean that nothing is looked at.
-        before: the kind of call that failed in an earlier run, whose first image is therefore still in the spool.
+        before: the call that failed in an earlier run, whose first image is therefore still in the spool: its kind, and
+            which of them.
     """
 
     service: Callable[[], object] = sandbox
@@ -83,13 +84,13 @@ class Scene:
     tasks: int = 2
     requests: int = 2
     steps: int = 120
-    before: str | None = None
+    before: tuple[str, int] | None = None
 
 
 SCENES = {
     "fresh": Scene(),
-    "left unlinked": Scene(before="link", steps=90),
-    "left unsynced": Scene(before="truncate", steps=100),
+    "left unlinked": Scene(before=("link", 1), steps=90),
+    "left unsynced": Scene(before=("fsync", 3), steps=100),  # the first two are those of folders
     "pointed to": Scene(service=relay, steps=140),
     "replaced": Scene(
         service=lambda: sandbox(SMALLER_ONCE),
@@ -124,7 +125,11 @@ def may_be_lost(failed: Step, spread: Spread, *, is_done: bool) -> bool:
         return failed.what.endswith(".part")
     if failed.what == FENCE:  # nobody could tell whose job it is; the rename after it fails, too
         return spread is Spread.ALL
-    return (spread is not Spread.ONCE or is_done) and failed.kind in {"truncate", "fsync", "rename", "open"}
+    if failed.what.endswith(
+        ".room.part"
+    ):  # nothing was written down yet of where an image that is paid for can be found
+        return spread is Spread.ALL
+    return (spread is not Spread.ONCE or is_done) and failed.kind in {"fsync", "rename", "open"}
 
 
 def check_summary(job: Job, ended: Ended, scene: Scene) -> None:
@@ -160,8 +165,11 @@ def one(folder: Path, scene: Scene, nth: int, number: int, spread: Spread, *, is
         job = Job(folder, service.url, scene.manifest)
         disks = [FailingDisk(job.output, nth, number, spread, is_done=is_done), FailingDisk(job.output)]
         if scene.before is not None:
-            disks.insert(0, FailingDisk(job.output, 1, kind=scene.before))
+            kind, which = scene.before
+            disks.insert(0, FailingDisk(job.output, which, kind=kind))
             run(job, disks[0])
+            assert disks[0].failed is not None
+            assert len(list((job.output / ".batchbanana/spool").iterdir())) == 1
         ended = run(job, disks[-2])
         failed = disks[-2].failed
         if failed is None:

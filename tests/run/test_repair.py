@@ -334,7 +334,7 @@ def test_a_note_that_nobody_can_read_is_set_aside_and_blocks_no_run(tmp_path: Pa
         refused = job.run()
         assert (refused.code, "let `verify --repair` set it aside" in refused.err) == (13, True)
         ended = verify(job, "--repair", "--json")
-        assert (ended.json["found"]["spool"], ended.json["left"]["spool"], note.exists()) == (2, 1, False)
+        assert (ended.json["found"]["spool"], ended.json["left"]["spool"], note.exists()) == (3, 2, False)
         assert (job.output / SUPERSEDED / "spool/1.0.link").read_bytes() == b"\xffjunk"
         assert job.run("--limit", "0").json["possibly_billed"] == 1
         assert verify(job).code == 0
