@@ -4,7 +4,9 @@ import contextlib
 import errno
 import hashlib
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -16,6 +18,7 @@ from batchbanana.spool import FencedFiles, Files, Part, Room, Rooms, Spool
 
 DATA = bytes(range(256)) * 40
 ROOM = 1 << 16
+PATIENCE = 30.0  # seconds; more is a hang
 
 
 def full() -> OSError:
@@ -27,39 +30,55 @@ class Tight(io.FileIO):
 
     left = 0
     fault = errno.ENOSPC
+    forgets = False
 
     def write(self, data: object) -> int:
         view = memoryview(cast("bytes", data))[: self.left]
         self.left -= len(view)
         if not view:
+            if self.forgets:
+                self.forget()
             raise OSError(self.fault, "the disk says no")
         return super().write(view)
 
+    def forget(self) -> None:
+        """Lose the first byte, as a disk may that has told too late that it was full."""
+        self.seek(0)
+        super().write(b"\0")
+
 
 class Filling(Files):
-    """A disk with so many bytes left for what is not reserved, and so many rooms; `forgets` what it could not sync."""
+    """A disk with so many bytes left for what is not reserved, and so many bytes of rooms.
 
-    def __init__(self, left: int = 1 << 20, rooms: int = 9, *, fault: int = errno.ENOSPC) -> None:
+    Attributes:
+        forgets: whether some of what it has taken is gone when it tells that it is full.
+        synced: how many files it has synced.
+    """
+
+    def __init__(
+        self, left: int = 1 << 20, rooms: int = 9 * ROOM, *, fault: int = errno.ENOSPC, forgets: bool = False
+    ) -> None:
         self.left = left
         self.rooms = rooms
         self.fault = fault
-        self.syncs: list[str] = []
+        self.forgets = forgets
+        self.synced = 0
         self.refuses_to_sync = False
-        self.forgets = False
 
     def create(self, path: Path, size: int) -> BinaryIO:
         if size:
-            if not self.rooms:
+            if self.rooms < size:
                 raise full()
-            self.rooms -= 1
+            self.rooms -= size
             return super().create(path, size)
         handle = Tight(path, "x+b")
-        handle.left, handle.fault = self.left, self.fault
+        handle.left, handle.fault, handle.forgets = self.left, self.fault, self.forgets
         return cast("BinaryIO", handle)
 
     def unlink(self, path: Path) -> None:
+        size = path.stat().st_size if path.name.endswith(".room.part") and path.exists() else 0
         super().unlink(path)
-        self.rooms += path.name.endswith(".room.part")
+        self.rooms += size
 
     def begin_sync(self, handle: BinaryIO, size: int) -> None:
         pass
@@ -67,10 +86,10 @@ class Filling(Files):
     def sync(self, handle: BinaryIO, size: int) -> None:
         if self.refuses_to_sync and isinstance(handle, Tight):
             if self.forgets:
-                handle.seek(0)
-                io.FileIO.write(handle, b"\0")
+                handle.forget()
             raise full()
         super().sync(handle, size)
+        self.synced += 1
 
 
 class Place:
@@ -84,6 +103,7 @@ class Place:
 
     def room(self, attempt: int, size: int = ROOM) -> Room:
         room = self.rooms.take(attempt, size)
+        assert room is not None
         self.begun.append(room)
         return room
 
@@ -125,7 +145,7 @@ def test_an_image_for_which_the_disk_has_no_more_goes_on_in_its_room(tmp_path: P
 
 
 def test_an_image_that_did_not_need_its_room_leaves_it_to_the_next(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(rooms=1)) as place:
+    with opened(tmp_path, Filling(rooms=ROOM)) as place:
         room = place.room(1)
         part = place.part(1, room)
         part.write(DATA)
@@ -166,12 +186,14 @@ def test_a_disk_that_tells_only_when_it_is_to_sync_that_it_is_full_has_the_image
         assert place.names == [kept[0].name]
 
 
-def test_bytes_that_such_a_disk_has_forgotten_never_become_an_image(tmp_path: Path) -> None:
-    files = Filling()
+@pytest.mark.parametrize("left", [5000, 1 << 20], ids=["as it is written", "as it is synced"])
+def test_bytes_that_a_full_disk_has_forgotten_never_become_an_image(tmp_path: Path, left: int) -> None:
+    files = Filling(left, forgets=True)
     with opened(tmp_path, files) as place:
         part = place.part(1, place.room(1))
-        part.write(b"\1" + DATA)
-        files.refuses_to_sync = files.forgets = True
+        part.write((b"\1" + DATA)[:4000])
+        part.write((b"\1" + DATA)[4000:])
+        files.refuses_to_sync = True
         [kept] = place.spool.keep_all([(part, 0)])
         assert isinstance(kept, OSError)
         part.close()
@@ -179,28 +201,112 @@ def test_bytes_that_such_a_disk_has_forgotten_never_become_an_image(tmp_path: Pa
             assert again.spool.recover() == []
 
 
+def test_what_has_moved_into_a_room_is_synced_before_it_passes_for_durable(tmp_path: Path) -> None:
+    files = Filling()
+    with opened(tmp_path, files) as place:
+        part = place.part(1, place.room(1))
+        part.write(DATA)
+        files.refuses_to_sync = True
+        part.keep(0)
+        assert files.synced == 1
+
+
+def test_a_disk_that_moves_an_image_and_says_that_it_did_not_loses_neither_it_nor_a_room(tmp_path: Path) -> None:
+    class Unsure(Filling):
+        """A disk that renames a room, and then says that it has not."""
+
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            if source.name.endswith(".room.part"):
+                raise OSError(errno.EIO, "Input/output error")
+
+    with opened(tmp_path, Unsure(left=10)) as place:
+        room = place.room(1)
+        part = place.part(1, room)
+        part.write(DATA)
+        path, _ = part.keep(0)
+        assert path.read_bytes() == DATA
+        place.rooms.give(room)
+        assert place.room(2) is not room
+
+
+def test_an_image_that_cannot_move_either_is_told_to_have_met_a_full_disk(tmp_path: Path) -> None:
+    with opened(tmp_path, Filling(left=10)) as place:
+        room = place.room(1)
+        part = place.part(1, room)
+        (place.spool.folder / "1.room.part").unlink()
+        with pytest.raises(OSError, match="the disk says no"):
+            part.write(DATA)
+
+
 def test_rooms_of_other_sizes_make_way_where_the_disk_has_no_more(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(rooms=2)) as place:
-        for room in [place.room(number) for number in (1, 2)]:
+    with opened(tmp_path, Filling(rooms=7 * ROOM)) as place:
+        for room in [place.room(1), place.room(2, 2 * ROOM), place.room(3, 4 * ROOM)]:
             place.rooms.give(room)
-        assert place.room(3, 2 * ROOM).size == 2 * ROOM
-        assert place.names == ["3.room.part"]
-        place.room(4)
+        assert place.room(4, 5 * ROOM).size == 5 * ROOM
+        assert place.names == ["4.room.part"]
+        place.room(5, 2 * ROOM)
         with pytest.raises(OSError, match="No space"):
-            place.room(5)
+            place.room(6)
+
+
+def test_two_that_find_the_disk_full_at_once_both_get_what_makes_way(tmp_path: Path) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+
+    class Slow(Filling):
+        """A disk that takes its time to let a room go."""
+
+        def unlink(self, path: Path) -> None:
+            begun.set()
+            assert going_on.wait(PATIENCE)
+            super().unlink(path)
+
+    with opened(tmp_path, Slow(rooms=8 * ROOM)) as place, ThreadPoolExecutor(2) as threads:
+        place.rooms.give(place.room(1, 8 * ROOM))
+        one = threads.submit(place.rooms.take, 2, 2 * ROOM)
+        assert begun.wait(PATIENCE)
+        other = threads.submit(place.rooms.take, 3, 2 * ROOM)
+        going_on.set()
+        assert {room.size for room in (one.result(PATIENCE), other.result(PATIENCE)) if room} == {2 * ROOM}
+        assert place.names == ["2.room.part", "3.room.part"]
+
+
+def test_where_the_file_system_promises_nothing_there_are_no_rooms(tmp_path: Path) -> None:
+    class Unpromising(Files):
+        """A disk that cannot reserve."""
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            return super().create(path, 0)
+
+    with opened(tmp_path, Unpromising()) as place:
+        assert place.rooms.take(1, ROOM) is None
+        assert place.rooms.take(2, ROOM) is None
+        assert place.names == []
+
+
+def test_the_rooms_of_a_dead_run_make_way_for_the_images_that_it_left(tmp_path: Path) -> None:
+    files = Filling(rooms=ROOM)
+    with opened(tmp_path, files) as place:
+        part = place.part(1)
+        part.write(DATA)
+        part.put_by(0)
+        place.room(2, ROOM)
+        [found] = place.spool.recover()
+        assert found.path.read_bytes() == DATA
+        assert place.names == [found.path.name]
 
 
 def test_rooms_go_with_their_run_or_at_the_next_start(tmp_path: Path) -> None:
     with opened(tmp_path, Files()) as place:
         for room in [place.room(number) for number in (1, 2)]:
             place.rooms.give(room)
-        assert place.rooms.close() == 2
+        assert place.rooms.drop_idle() == 2
         assert place.names == []
         place.rooms.give(place.room(3))
         with opened(tmp_path, Files()) as again:
             assert again.spool.recover() == []
         assert place.names == []
-        assert place.rooms.close() == 1, "that it is gone already is no fault"
+        assert place.rooms.drop_idle() == 1, "that it is gone already is no fault"
 
 
 def test_a_run_that_has_lost_its_job_directory_removes_nothing_there(tmp_path: Path) -> None:
@@ -213,5 +319,5 @@ def test_a_run_that_has_lost_its_job_directory_removes_nothing_there(tmp_path: P
     with opened(tmp_path, FencedFiles(check)) as place:
         place.rooms.give(place.room(1))
         lost = True
-        place.rooms.close()
+        place.rooms.drop_idle()
         assert place.names == ["1.room.part"]

@@ -51,7 +51,11 @@ class Inbox:
             OSError: the disk is full or failing.
         """
         self._room = self._rooms.take(self._attempt.id, self.expected)
-        self._begin_part()
+        try:
+            self._begin_part()
+        except BaseException:
+            self.leave()
+            raise
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes of the body; False when the document is complete or can no longer be kept."""
@@ -84,7 +88,7 @@ class Inbox:
             self._parts[-1].trim()
 
     def leave(self) -> None:
-        """Give the room on to another image, if this one did not need it."""
+        """Give the room on to another image, if this one did not need it and will not."""
         room, self._room = self._room, None
         if room is not None:
             self._rooms.give(room)

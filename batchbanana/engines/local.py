@@ -24,6 +24,7 @@ from batchbanana.transport import Answer, End, Lane, Lanes, Sink
 __all__ = ["EXPECTED", "EXPECTED_UNKNOWN", "LocalEngine", "LocalWorker"]
 
 SYNCS = 8  # turns of syncing under way at once; more only queue in the kernel
+CLOSING = 5.0  # seconds for room to be given back at the end: a disk that hangs must not keep a run, nor its report
 STEPS = 2  # turns of making files, and of naming them, which wait for little but the file system's own journal
 MOST_LINKED_EXTRAS = 8  # further images of one answer that are fetched; the others are passed over
 EXTRAS_TIMEOUT = 60.0  # seconds for all of them together: the one that counts waits for them
@@ -43,12 +44,13 @@ class Disk:
 
     async def aclose(self) -> None:
         """Give back the room that was kept for images, and let the threads end."""
-        await self.reserving.do(lambda: _step(self.rooms.close))
         for together in (self.reserving, self.naming, self.keeping):
             together.close()
+        with anyio.move_on_after(CLOSING, shield=True):
+            await to_thread.run_sync(self.rooms.drop_idle, abandon_on_cancel=True)
 
 
-def _step(step: Callable[[], object]) -> None:
+def _step(step: Callable[[], None]) -> None:
     step()
 
 
@@ -124,7 +126,6 @@ class LocalWorker:
         try:
             await self._disk.reserving.do(inbox.reserve)
         except OSError as error:
-            inbox.leave()
             return _disk_failure(error, inbox)
         self._inbox = inbox
         return None
@@ -134,10 +135,10 @@ class LocalWorker:
         inbox, self._inbox = self._inbox, None
         if inbox is None:
             return
-        inbox.leave()
         if inbox.has_leftovers:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(inbox.discard, limiter=self._disk.threads)
+        inbox.leave()
 
     async def carry_out(self, attempt: Attempt, departs: Callable[[], None]) -> Delivery | Failure | Held:
         """Make one image; it is synced before this returns."""

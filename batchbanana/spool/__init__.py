@@ -4,9 +4,11 @@ Files in `spool/` are called `<attempt>.<index>.part` while they are written and
 the moment they are whole, checked and synced. A ready file is never deleted before the ledger knows its image.
 Before that, while it is synced, a whole file is called `<attempt>.<rank>.<sha256>.<size>.whole`: a run may end in the
 midst of a slow sync, or the disk may refuse it. The next start makes it ready if its bytes are still there.
+`<attempt>.room.part` keeps room for an image: see `rooms`.
 `<attempt>.0.link` notes where the image that counts can be fetched; it goes once the image is ready, or once the
 ledger knows that it will never be.
-All functions block on the disk and are called in worker threads, but for `Part.write`.
+All functions block on the disk and are called in worker threads, but for `Part.write`, which only does so when the disk
+is full.
 """
 
 import errno
@@ -100,7 +102,7 @@ class Spool:
         return Rooms(self._files, self.folder)
 
     def part(self, attempt: int, index: int, expected: int = 0, room: Room | None = None) -> Part:
-        """Begin a file, with `expected` bytes reserved in it, or with a room to go on in when the disk is full.
+        """Begin a file, with `expected` bytes reserved in it or with a room to go on in when the disk is full.
 
         Raises:
             OSError: the disk is full or failing.
@@ -262,24 +264,24 @@ class Spool:
         Raises:
             OSError: the disk refuses; nothing that was paid for is dropped.
         """
-        found: list[Ready] = []
+        for path in self._in_spool():  # before anything else takes space: they may have all that there is
+            if path.suffix in {".part", ".copy"}:
+                self._files.unlink(path)
         for path in self._in_spool():
             if (name := WHOLE.fullmatch(path.name)) is not None:
                 self._make_ready(path, name)
-        for path in self._in_spool():
-            if path.suffix in {".part", ".copy"}:
-                self._files.unlink(path)
-            elif (name := READY.fullmatch(path.name)) is not None:
-                found.append(
-                    Ready(
-                        path=path,
-                        attempt=int(name["attempt"]),
-                        rank=int(name["rank"]),
-                        sha256=name["sha256"],
-                        size=path.stat().st_size,
-                    )
-                )
-        return found
+        named = [(path, READY.fullmatch(path.name)) for path in self._in_spool()]
+        return [
+            Ready(
+                path=path,
+                attempt=int(name["attempt"]),
+                rank=int(name["rank"]),
+                sha256=name["sha256"],
+                size=path.stat().st_size,
+            )
+            for path, name in named
+            if name
+        ]
 
     def _in_spool(self) -> list[Path]:
         found = sorted(self.folder.iterdir())

@@ -1,6 +1,7 @@
 """A file of the spool on its way from its first byte to a name that nothing takes away."""
 
 import contextlib
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ class Part:
 
     Args:
         expected: bytes that are reserved in the file itself.
-        room: where it goes on when the disk is full.
+        room: where it goes on instead, when the disk is full.
     """
 
     def __init__(self, files: Files, path: Path, expected: int, room: Room | None = None) -> None:
@@ -24,12 +25,17 @@ class Part:
         self._hash = hashlib.sha256()
         self._attempt = path.name.split(".")[0]
         self._is_put_by = False
+        self._has_moved = False
         self.path = path
         self.size = 0
         self.is_ready = False  # it has a name under which the next start looks for it
 
     def write(self, data: bytes) -> None:
-        """Append; only into the system's cache, so it does not wait for the disk."""
+        """Append; only into the system's cache, so it does not wait for the disk, unless that is full.
+
+        Raises:
+            OSError: the disk is full, and there is no room that was kept, or it is failing.
+        """
         self._hash.update(data)
         view = memoryview(data)
         while view:
@@ -44,7 +50,11 @@ class Part:
         room, self._room = self._room, None
         if error.errno not in FULL or room is None or not room.is_free:
             raise error
-        self._handle = room.take_in(self._handle, self.path)
+        try:
+            self._handle = room.take_in(self._handle, self.path)
+        except OSError as refused:
+            raise error from refused
+        self._has_moved = True
 
     @property
     def sha256(self) -> str:
@@ -66,7 +76,9 @@ class Part:
         return kept
 
     def sync(self, rank: int) -> None:
-        """Do the first half of `keep`: wait until the bytes are on the disk. Once only: a disk that fails forgets it.
+        """Do the first half of `keep`: wait until the bytes are on the disk.
+
+        A file is synced once only: a disk that fails forgets it. What has moved into a room is another file.
 
         Raises:
             OSError: as from `keep`.
@@ -136,10 +148,16 @@ class Part:
         except OSError as error:  # some disks tell only now that there was no space
             self._move_out_of(error)
             self._files.sync(self._handle, self.size)
-            with self.path.open("rb") as written:
-                if hashlib.file_digest(written, "sha256").hexdigest() != self.sha256:  # it has forgotten some of it
-                    raise
+        if self._has_moved and not self._is_as_written():
+            raise OSError(errno.EIO, "the disk has forgotten what it took before it was full")
         self._handle.close()
+
+    def _is_as_written(self) -> bool:
+        self._handle.seek(0)
+        found = hashlib.sha256()
+        while block := self._handle.read(1 << 20):
+            found.update(block)
+        return found.hexdigest() == self.sha256
 
     def _rename(self, target: Path) -> None:
         self._files.rename(self.path, target)
@@ -160,6 +178,7 @@ class Part:
 
     def discard(self) -> None:
         """Forget the file, unless it is ready. One that the disk does not let go is dropped by the next start."""
+        self._room = None
         with contextlib.suppress(OSError):
             self.close()
             if not self.is_ready:

@@ -6,6 +6,7 @@ one piece, and to give most of them back, takes a file system longer than to wri
 """
 
 import contextlib
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,11 @@ class Room:
         self.size = size
         self.is_free = True
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether the disk has reserved it; many systems, and some file systems, cannot."""
+        return self._path.stat().st_size >= self.size
+
     def take_in(self, begun: BinaryIO, target: Path) -> BinaryIO:
         """Go on for another file, with what that one holds and under its name, so that its own space is free again.
 
@@ -49,7 +55,11 @@ class Room:
                     view = view[handle.write(view) :]
             size = handle.tell()
         begun.close()  # not every system lets a file that is open be renamed or replaced
-        self._files.rename(self._path, target)
+        try:
+            self._files.rename(self._path, target)
+        except OSError:
+            if self._path.exists():  # else it was renamed after all, though the disk said no
+                raise
         self.is_free = False
         taken = target.open("r+b", buffering=0)
         taken.seek(size)
@@ -73,33 +83,46 @@ class Rooms:
         self._files = files
         self._folder = folder
         self._idle: dict[int, list[Room]] = {}
+        self._can_promise = True
+        self._making_way = threading.Lock()
 
-    def take(self, attempt: int, size: int) -> Room:
+    def take(self, attempt: int, size: int) -> Room | None:
         """Give room for an attempt's image, a new one if need be; blocks on the disk.
+
+        Returns:
+            It, or None where the file system promises nothing: then an image finds out when it is written.
 
         Raises:
             OSError: the disk is full, or failing.
         """
-        idle = self._idle.setdefault(size, [])
         with contextlib.suppress(IndexError):
-            return idle.pop()
+            return self._idle.setdefault(size, []).pop()
+        if not self._can_promise:
+            return None
         try:
             return self._new(attempt, size)
         except OSError as error:
-            if error.errno not in FULL or not self.close():
+            if error.errno not in FULL:
                 raise
-        return self._new(attempt, size)  # now that those of other sizes are gone
+        with self._making_way:  # whoever comes second waits until the idle ones are gone, and tries again, too
+            self.drop_idle()
+            return self._new(attempt, size)
 
-    def _new(self, attempt: int, size: int) -> Room:
+    def _new(self, attempt: int, size: int) -> Room | None:
         # Attempts have numbers of their own in all runs, and what ends so is dropped by the next start.
-        return Room(self._files, self._folder / f"{attempt}.room.part", size)
+        room = Room(self._files, self._folder / f"{attempt}.room.part", size)
+        if room.is_promised:
+            return room
+        self._can_promise = False
+        room.discard()
+        return None
 
     def give(self, room: Room) -> None:
         """Take back what is still free of a room."""
         if room.is_free:
             self._idle[room.size].append(room)
 
-    def close(self) -> int:
+    def drop_idle(self) -> int:
         """Give the space of idle rooms back to the disk; blocks. Returns how many there were."""
         count = 0
         for idle in list(self._idle.values()):
