@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-A_WORKER = 3  # a connection, a spool file, a reference
+A_WORKER = 4  # a connection, a spool file, its room, a reference
 BESIDE = 64  # ledger, log, libraries, syncs under way
 MOST_ON_MACOS = 10_240  # there, more is refused although the limit says that it is not
 

@@ -4,9 +4,7 @@ import contextlib
 import errno
 import hashlib
 import io
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -14,11 +12,10 @@ from typing import BinaryIO, cast
 import pytest
 
 from batchbanana.errors import FencedError
-from batchbanana.spool import FencedFiles, Files, Part, Room, Rooms, Spool
+from batchbanana.spool import FencedFiles, Files, Part, Room, Spool
 
 DATA = bytes(range(256)) * 40
 ROOM = 1 << 16
-PATIENCE = 30.0  # seconds; more is a hang
 
 
 def full() -> OSError:
@@ -98,7 +95,7 @@ class Place:
     def __init__(self, job: Path, files: Files) -> None:
         self.spool = Spool(job, files)
         self.spool.open()
-        self.rooms: Rooms = self.spool.rooms()
+        self.rooms = self.spool.rooms
         self.begun: list[Part | Room] = []
 
     def room(self, attempt: int, size: int = ROOM) -> Room:
@@ -230,45 +227,66 @@ def test_a_disk_that_moves_an_image_and_says_that_it_did_not_loses_neither_it_no
         assert place.room(2) is not room
 
 
-def test_an_image_that_cannot_move_either_is_told_to_have_met_a_full_disk(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(left=10)) as place:
-        room = place.room(1)
-        part = place.part(1, room)
-        (place.spool.folder / "1.room.part").unlink()
-        with pytest.raises(OSError, match="the disk says no"):
-            part.write(DATA)
-
-
-def test_rooms_of_other_sizes_make_way_where_the_disk_has_no_more(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(rooms=7 * ROOM)) as place:
+def test_idle_rooms_of_whatever_size_make_way_where_the_disk_has_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path, Filling(rooms=9 * ROOM)) as place:
         for room in [place.room(1), place.room(2, 2 * ROOM), place.room(3, 4 * ROOM)]:
             place.rooms.give(room)
+        with pytest.raises(OSError, match="No space"):
+            place.room(4, 5 * ROOM)
+        place.rooms.make_way()
         assert place.room(4, 5 * ROOM).size == 5 * ROOM
         assert place.names == ["4.room.part"]
-        place.room(5, 2 * ROOM)
-        with pytest.raises(OSError, match="No space"):
-            place.room(6)
+        fetched = place.spool.part(6, 1000, ROOM)
+        fetched.discard()
+        place.rooms.give(place.room(5, 2 * ROOM))
+        place.begun.append(place.spool.part(7, 1000, 2 * ROOM))
+        assert place.names == ["4.room.part", "7.1000.part"], "to fetch an image that is paid for needs room, too"
 
 
-def test_two_that_find_the_disk_full_at_once_both_get_what_makes_way(tmp_path: Path) -> None:
-    begun, going_on = threading.Event(), threading.Event()
+def test_when_the_disk_is_full_all_images_on_their_way_move_into_their_rooms(tmp_path: Path) -> None:
+    with opened(tmp_path, Filling(left=5000)) as place:
+        parts = {number: place.part(number, place.room(number)) for number in (1, 2, 3, 4)}
+        for part in parts.values():
+            part.write(DATA[:1000])
+        parts[2].is_open = False  # all of it has come
+        place.rooms.give(place.room(5))
+        parts[1].write(DATA[1000:])
+        assert place.names == ["1.0.part", "2.0.part", "3.0.part", "4.0.part"]
+        assert [part.path.stat().st_size for part in parts.values()] == [ROOM, 1000, ROOM, ROOM]
+        parts[3].write(DATA[1000:])
+        for number, size in ((1, len(DATA)), (2, 1000), (3, len(DATA)), (4, 1000)):
+            assert parts[number].keep(0)[0].read_bytes() == DATA[:size]
 
-    class Slow(Filling):
-        """A disk that takes its time to let a room go."""
+
+def test_an_image_that_is_larger_than_its_room_has_what_the_room_took_up(tmp_path: Path) -> None:
+    class Shared(Filling):
+        """A disk on which what a room has taken up is there for others once it is gone."""
 
         def unlink(self, path: Path) -> None:
-            begun.set()
-            assert going_on.wait(PATIENCE)
             super().unlink(path)
+            if path.name.endswith(".room.part"):
+                assert isinstance(part._handle, Tight)
+                part._handle.left += ROOM
 
-    with opened(tmp_path, Slow(rooms=8 * ROOM)) as place, ThreadPoolExecutor(2) as threads:
-        place.rooms.give(place.room(1, 8 * ROOM))
-        one = threads.submit(place.rooms.take, 2, 2 * ROOM)
-        assert begun.wait(PATIENCE)
-        other = threads.submit(place.rooms.take, 3, 2 * ROOM)
-        going_on.set()
-        assert {room.size for room in (one.result(PATIENCE), other.result(PATIENCE)) if room} == {2 * ROOM}
-        assert place.names == ["2.room.part", "3.room.part"]
+    with opened(tmp_path, Shared(left=ROOM + 10)) as place:
+        part = place.part(1, place.room(1))
+        part.write(bytes(ROOM + 10))
+        part.write(DATA)
+        assert part.keep(0)[0].read_bytes() == bytes(ROOM + 10) + DATA
+
+
+def test_a_room_in_whose_place_there_is_something_else_takes_no_image(tmp_path: Path) -> None:
+    """Whoever could put a link there could have us write anywhere."""
+    other = tmp_path / "other"
+    other.write_bytes(b"not ours")
+    with opened(tmp_path, Filling(left=10)) as place:
+        part = place.part(1, place.room(1))
+        way = place.spool.folder / "1.room.part"
+        way.unlink()
+        way.symlink_to(other)
+        with pytest.raises(OSError, match="the disk says no"):
+            part.write(DATA)
+    assert other.read_bytes() == b"not ours"
 
 
 def test_where_the_file_system_promises_nothing_there_are_no_rooms(tmp_path: Path) -> None:

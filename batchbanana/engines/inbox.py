@@ -8,7 +8,7 @@ from pathlib import Path
 from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
 from batchbanana.providers import Choice, Event, ImageBytes, ImageEnded, ImageStarted, Reader, Received
-from batchbanana.spool import Part, Room, Rooms, Spool
+from batchbanana.spool import Part, Room, Spool
 from batchbanana.task import Attempt, Failure, StoredImage
 from batchbanana.together import Together
 from batchbanana.transport import Secret
@@ -29,9 +29,8 @@ def fault_of(error: ImageError, secret: Secret) -> str:
 class Inbox:
     """Takes an answer's body apart: image bytes into the spool, the rest to the reader's judgement."""
 
-    def __init__(self, spool: Spool, rooms: Rooms, attempt: Attempt, reader: Reader, secret: Secret) -> None:
+    def __init__(self, spool: Spool, attempt: Attempt, reader: Reader, secret: Secret) -> None:
         self._spool = spool
-        self._rooms = rooms
         self._room: Room | None = None
         self._attempt = attempt
         self._reader = reader
@@ -50,7 +49,7 @@ class Inbox:
         Raises:
             OSError: the disk is full or failing.
         """
-        self._room = self._rooms.take(self._attempt.id, self.expected)
+        self._room = self._spool.rooms.take(self._attempt.id, self.expected)
         try:
             self._begin_part()
         except BaseException:
@@ -87,11 +86,16 @@ class Inbox:
         else:
             self._parts[-1].trim()
 
+    def end(self) -> None:
+        """Say that nothing more comes."""
+        for part in self._parts:
+            part.is_open = False
+
     def leave(self) -> None:
         """Give the room on to another image, if this one did not need it and will not."""
         room, self._room = self._room, None
         if room is not None:
-            self._rooms.give(room)
+            self._spool.rooms.give(room)
 
     async def keep(self, index: int, steps: Steps, keeping: Keeping) -> StoredImage:
         """Make the image that counts durable.

@@ -35,7 +35,6 @@ class Disk:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.rooms = spool.rooms()
         self.threads = CapacityLimiter(SYNCS)
         # Each has lanes of its own: an image that is paid for must not wait while room is made for others.
         self.reserving: Steps = Together(partial(tried, _step), STEPS)
@@ -47,7 +46,7 @@ class Disk:
         for together in (self.reserving, self.naming, self.keeping):
             together.close()
         with anyio.move_on_after(CLOSING, shield=True):
-            await to_thread.run_sync(self.rooms.drop_idle, abandon_on_cancel=True)
+            await to_thread.run_sync(self.spool.rooms.drop_idle, abandon_on_cancel=True)
 
 
 def _step(step: Callable[[], None]) -> None:
@@ -122,9 +121,15 @@ class LocalWorker:
 
     async def prepare(self, attempt: Attempt) -> Failure | None:
         """Reserve disk space."""
-        inbox = Inbox(self._disk.spool, self._disk.rooms, attempt, self._provider.reader(), self._lane.secret)
+        inbox = Inbox(self._disk.spool, attempt, self._provider.reader(), self._lane.secret)
         try:
-            await self._disk.reserving.do(inbox.reserve)
+            try:
+                await self._disk.reserving.do(inbox.reserve)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self._disk.spool.rooms.make_way()
+                await self._disk.reserving.do(inbox.reserve)
         except OSError as error:
             return _disk_failure(error, inbox)
         self._inbox = inbox
@@ -135,6 +140,7 @@ class LocalWorker:
         inbox, self._inbox = self._inbox, None
         if inbox is None:
             return
+        inbox.end()
         if inbox.has_leftovers:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(inbox.discard, limiter=self._disk.threads)
@@ -167,6 +173,7 @@ class LocalWorker:
             attempt.rung,
             Sink(inbox.feed, inbox.in_image, partial(self._permit.take, inbox.is_whole)),
         )
+        inbox.end()
         seconds = anyio.current_time() - started
         if inbox.disk_error is not None:
             raise inbox.disk_error

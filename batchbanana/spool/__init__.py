@@ -78,12 +78,18 @@ class Linked:
 
 
 class Spool:
-    """The spool of one job directory, and the way from it to final names."""
+    """The spool of one job directory, and the way from it to final names.
+
+    Attributes:
+        folder: where it is.
+        rooms: what keeps room for the images of a run, so that a full disk shows before anything is paid.
+    """
 
     def __init__(self, job: Path, files: Files | None = None) -> None:
         self._job = job
         self._files = files or Files()
         self.folder = job / ".batchbanana" / "spool"
+        self.rooms = Rooms(self._files, self.folder)
 
     def open(self) -> None:
         """Make the folders a run needs.
@@ -97,17 +103,19 @@ class Spool:
         except OSError as error:
             raise DiskError(f"{self._job} cannot be written ({error.strerror}); choose another --output") from error
 
-    def rooms(self) -> Rooms:
-        """Give what keeps room for the images of a run, so that a full disk shows before anything is paid."""
-        return Rooms(self._files, self.folder)
-
     def part(self, attempt: int, index: int, expected: int = 0, room: Room | None = None) -> Part:
         """Begin a file, with `expected` bytes reserved in it or with a room to go on in when the disk is full.
 
         Raises:
             OSError: the disk is full or failing.
         """
-        return Part(self._files, self.folder / f"{attempt}.{index}.part", expected, room)
+        path = self.folder / f"{attempt}.{index}.part"
+        try:
+            return Part(self._files, path, expected, room)
+        except OSError as error:
+            if error.errno not in FULL or not expected or not self.rooms.drop_idle():
+                raise
+        return Part(self._files, path, expected)
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""

@@ -20,40 +20,53 @@ class Part:
 
     def __init__(self, files: Files, path: Path, expected: int, room: Room | None = None) -> None:
         self._files = files
-        self._room = room
         self._handle = files.create(path, expected)
         self._hash = hashlib.sha256()
         self._attempt = path.name.split(".")[0]
         self._is_put_by = False
         self._has_moved = False
+        self._room = room
         self.path = path
         self.size = 0
+        self.is_open = True  # more may come
         self.is_ready = False  # it has a name under which the next start looks for it
+        if room is not None:
+            room.guest = self
 
     def write(self, data: bytes) -> None:
         """Append; only into the system's cache, so it does not wait for the disk, unless that is full.
 
         Raises:
-            OSError: the disk is full, and there is no room that was kept, or it is failing.
+            OSError: the disk is full, and all room that was kept is used up, or it is failing.
         """
         self._hash.update(data)
-        view = memoryview(data)
+        view, has_made_way = memoryview(data), False
         while view:
             try:
                 view = view[self._handle.write(view) :]
             except OSError as error:
-                self._move_out_of(error)
+                if error.errno not in FULL or self._room is None or has_made_way:
+                    raise
+                has_made_way = True
+                self._room.make_way()
         self.size += len(data)
 
-    def _move_out_of(self, error: OSError) -> None:
-        """Go on in the room that was kept for this, if the disk is full and there is one; else raise the error."""
-        room, self._room = self._room, None
-        if error.errno not in FULL or room is None or not room.is_free:
-            raise error
-        try:
-            self._handle = room.take_in(self._handle, self.path)
-        except OSError as refused:
-            raise error from refused
+    def move(self) -> None:
+        """Go on in the room that was kept for this, as the disk is full; one that is of no use is given up.
+
+        A disk that refuses changes nothing: what is to be written will tell.
+        """
+        room = self._room
+        if room is None or not room.is_free:
+            return
+        with contextlib.suppress(OSError):
+            if self.is_open and self._handle.tell() <= room.size:
+                self._move_into(room)
+            else:
+                room.discard()
+
+    def _move_into(self, room: Room) -> None:
+        self._handle = room.take_in(self._handle, self.path)
         self._has_moved = True
 
     @property
@@ -146,7 +159,10 @@ class Part:
         try:
             self._files.sync(self._handle, self.size)
         except OSError as error:  # some disks tell only now that there was no space
-            self._move_out_of(error)
+            if error.errno not in FULL or self._room is None or self._has_moved or self.size > self._room.size:
+                raise
+            with _telling(error):
+                self._move_into(self._room)
             self._files.sync(self._handle, self.size)
         if self._has_moved and not self._is_as_written():
             raise OSError(errno.EIO, "the disk has forgotten what it took before it was full")
@@ -183,3 +199,12 @@ class Part:
             self.close()
             if not self.is_ready:
                 self._files.unlink(self.path)
+
+
+@contextlib.contextmanager
+def _telling(error: OSError) -> Iterator[None]:
+    """Tell the error that came first: a full disk has a remedy."""
+    try:
+        yield
+    except OSError as other:
+        raise error from other

@@ -1,69 +1,93 @@
 """Room on the disk for images on their way, reserved before they are asked for and used only if the disk gets full.
 
-Each image is written to a small file of its own, which grows with it. Where the disk has no more for that one, the
-image goes on in the room that was kept for it. Room that was not used goes to the next image: to look for megabytes in
-one piece, and to give most of them back, takes a file system longer than to write an image.
+Each image is written to a small file of its own, which grows with it. Room that was not used goes to the next image: to
+look for megabytes in one piece, and to give most of them back, takes a file system longer than to write an image. When
+the disk has no more for one of the small files, every image on its way moves into its room, and rooms that are idle are
+given up: then the disk has all that it would have if room had been reserved in each file from the beginning.
 """
 
 import contextlib
+import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from batchbanana.errors import BatchError
-from batchbanana.spool.files import FULL, Files
+from batchbanana.spool.files import Files
+
+
+class Guest(Protocol):
+    """An image on its way, which has a room."""
+
+    def move(self) -> None:
+        """Go on in the room, or give it up where it is of no use."""
+        ...
 
 
 class Room:
     """A file of the spool that only takes up space; the disk has promised that so much can be written into it.
 
+    Args:
+        make_way: has all images of the job move into their rooms.
+
     Attributes:
         size: bytes.
         is_free: whether it is still there, and no image has gone into it.
+        guest: whose room it is just now.
     """
 
-    def __init__(self, files: Files, path: Path, size: int) -> None:
+    def __init__(self, files: Files, path: Path, size: int, make_way: Callable[[], None]) -> None:
         self._files = files
         self._path = path
-        files.create(path, size).close()  # no worker needs one more descriptor for what is hardly ever opened
+        self._handle = files.create(path, size)
+        self._lock = threading.Lock()  # an image that is being synced may want it while the event loop gives it up
+        self.make_way = make_way
         self.size = size
         self.is_free = True
+        self.guest: Guest | None = None
 
     @property
     def is_promised(self) -> bool:
         """Whether the disk has reserved it; many systems, and some file systems, cannot."""
-        return self._path.stat().st_size >= self.size
+        return os.fstat(self._handle.fileno()).st_size >= self.size
 
     def take_in(self, begun: BinaryIO, target: Path) -> BinaryIO:
         """Go on for another file, with what that one holds and under its name, so that its own space is free again.
 
         Args:
-            begun: is read from its beginning, and closed.
+            begun: no larger than the room; it is read from its beginning, and closed in the end.
             target: its path.
 
         Returns:
             What is to be written on instead of `begun`.
 
         Raises:
-            OSError: the disk refuses; what is at `target` is still what it was.
+            OSError: the room is gone, or the disk refuses; `begun` can be written on.
         """
+        with self._lock:
+            if not self.is_free or not os.path.samestat(os.fstat(self._handle.fileno()), self._path.lstat()):
+                raise FileNotFoundError(f"{self._path} is not what was reserved")
+            self._copy(begun)
+            try:
+                self._files.rename(self._path, target)
+            except OSError:
+                if self._path.exists():  # else it was renamed after all, though the disk said no
+                    raise
+            self.is_free = False
+        begun.close()
+        return self._handle
+
+    def _copy(self, begun: BinaryIO) -> None:
         begun.seek(0)
-        with self._path.open("r+b", buffering=0) as handle:
+        self._handle.seek(0)
+        try:
             while block := begun.read(1 << 20):
                 view = memoryview(block)
                 while view:
-                    view = view[handle.write(view) :]
-            size = handle.tell()
-        begun.close()  # not every system lets a file that is open be renamed or replaced
-        try:
-            self._files.rename(self._path, target)
-        except OSError:
-            if self._path.exists():  # else it was renamed after all, though the disk said no
-                raise
-        self.is_free = False
-        taken = target.open("r+b", buffering=0)
-        taken.seek(size)
-        return taken
+                    view = view[self._handle.write(view) :]
+        finally:
+            begun.seek(0, os.SEEK_END)
 
     def discard(self) -> None:
         """Give the space back, unless an image has it.
@@ -71,20 +95,22 @@ class Room:
         Raises:
             OSError: the disk does not let it go; the next start drops it.
         """
-        if self.is_free:
-            self.is_free = False
-            self._files.unlink(self._path)
+        with self._lock:
+            if self.is_free:
+                self.is_free = False
+                self._handle.close()
+                self._files.unlink(self._path)
 
 
 class Rooms:
-    """The rooms of one job that no image has just now."""
+    """The rooms of one job. Only `take` and `drop_idle` may be called in threads."""
 
     def __init__(self, files: Files, folder: Path) -> None:
         self._files = files
         self._folder = folder
         self._idle: dict[int, list[Room]] = {}
+        self._lent: set[Room] = set()
         self._can_promise = True
-        self._making_way = threading.Lock()
 
     def take(self, attempt: int, size: int) -> Room | None:
         """Give room for an attempt's image, a new one if need be; blocks on the disk.
@@ -95,22 +121,18 @@ class Rooms:
         Raises:
             OSError: the disk is full, or failing.
         """
+        room = None
         with contextlib.suppress(IndexError):
-            return self._idle.setdefault(size, []).pop()
-        if not self._can_promise:
-            return None
-        try:
-            return self._new(attempt, size)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-        with self._making_way:  # whoever comes second waits until the idle ones are gone, and tries again, too
-            self.drop_idle()
-            return self._new(attempt, size)
+            room = self._idle.setdefault(size, []).pop()
+        if room is None and self._can_promise:
+            room = self._new(attempt, size)
+        if room is not None:
+            self._lent.add(room)
+        return room
 
     def _new(self, attempt: int, size: int) -> Room | None:
         # Attempts have numbers of their own in all runs, and what ends so is dropped by the next start.
-        room = Room(self._files, self._folder / f"{attempt}.room.part", size)
+        room = Room(self._files, self._folder / f"{attempt}.room.part", size, self.make_way)
         if room.is_promised:
             return room
         self._can_promise = False
@@ -119,8 +141,17 @@ class Rooms:
 
     def give(self, room: Room) -> None:
         """Take back what is still free of a room."""
+        room.guest = None
+        self._lent.discard(room)
         if room.is_free:
             self._idle[room.size].append(room)
+
+    def make_way(self) -> None:
+        """Leave the disk all but what images on their way were promised; blocks, but only a full disk asks for it."""
+        self.drop_idle()
+        for room in list(self._lent):
+            if room.guest is not None:
+                room.guest.move()
 
     def drop_idle(self) -> int:
         """Give the space of idle rooms back to the disk; blocks. Returns how many there were."""

@@ -140,7 +140,7 @@ def run_within(job: Job, which: int, limits: tuple[int, int]) -> "subprocess.Com
 
 @pytest.mark.parametrize(
     ("limits", "said"),
-    [((64, 4096), ""), ((64, 150), "28 workers instead of 200: that many would open about 664 files")],
+    [((64, 4096), ""), ((64, 150), "21 workers instead of 200: that many would open about 864 files")],
     ids=["which it may raise", "which it may not raise"],
 )
 def test_a_run_opens_as_many_files_as_it_has_descriptors_for(
