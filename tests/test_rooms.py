@@ -227,20 +227,24 @@ def test_a_disk_that_moves_an_image_and_says_that_it_did_not_loses_neither_it_no
         assert place.room(2) is not room
 
 
-def test_idle_rooms_of_whatever_size_make_way_where_the_disk_has_no_more(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(rooms=9 * ROOM)) as place:
-        for room in [place.room(1), place.room(2, 2 * ROOM), place.room(3, 4 * ROOM)]:
+def test_no_room_of_another_size_is_idle_where_a_new_one_is_wanted(tmp_path: Path) -> None:
+    with opened(tmp_path, Filling(rooms=7 * ROOM)) as place:
+        for room in [place.room(1), place.room(2)]:
             place.rooms.give(room)
+        for room in [place.room(3, 2 * ROOM), place.room(4, 4 * ROOM)]:
+            place.rooms.give(room)
+        assert place.names == ["3.room.part", "4.room.part"]
+        assert place.room(5, 7 * ROOM).size == 7 * ROOM
+        assert place.names == ["5.room.part"]
         with pytest.raises(OSError, match="No space"):
-            place.room(4, 5 * ROOM)
-        place.rooms.make_way()
-        assert place.room(4, 5 * ROOM).size == 5 * ROOM
-        assert place.names == ["4.room.part"]
-        fetched = place.spool.part(6, 1000, ROOM)
-        fetched.discard()
-        place.rooms.give(place.room(5, 2 * ROOM))
-        place.begun.append(place.spool.part(7, 1000, 2 * ROOM))
-        assert place.names == ["4.room.part", "7.1000.part"], "to fetch an image that is paid for needs room, too"
+            place.room(6)
+
+
+def test_an_image_that_is_paid_for_and_to_be_fetched_has_the_place_of_idle_rooms(tmp_path: Path) -> None:
+    with opened(tmp_path, Filling(rooms=ROOM)) as place:
+        place.rooms.give(place.room(1))
+        place.begun.append(place.spool.part(2, 1000, ROOM))
+        assert place.names == ["2.1000.part"]
 
 
 def test_when_the_disk_is_full_all_images_on_their_way_move_into_their_rooms(tmp_path: Path) -> None:

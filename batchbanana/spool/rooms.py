@@ -125,6 +125,7 @@ class Rooms:
         with contextlib.suppress(IndexError):
             room = self._idle.setdefault(size, []).pop()
         if room is None and self._can_promise:
+            self.drop_idle()  # of other sizes: nobody may want them again, and the ledger wants space, too
             room = self._new(attempt, size)
         if room is not None:
             self._lent.add(room)

@@ -1,5 +1,6 @@
 """The real program on a disk that is really full, at each stage of a run: it costs nothing that cannot be kept."""
 
+import hashlib
 import os
 import resource
 import subprocess
@@ -77,6 +78,32 @@ def test_a_disk_that_gets_full_while_images_are_on_their_way_loses_none_of_them(
         assert (again.code, again.json["done"], again.json["possibly_billed"]) == (0, 2, 0), again.err
         job.check()
         assert sandbox.bill()["requests"] == 2, "what was paid for went into the room that was kept for it"
+
+
+def test_images_larger_than_expected_are_made_where_there_is_room_for_all_of_them(disk: Path) -> None:
+    """What was kept for them and is not used must not keep the others from the disk."""
+    with in_thread({"latency": 0.0, "pictures": "plain", "bytes": 1250 * KB}) as sandbox:
+        job = Job(disk, sandbox.url, manifest(4, limits={"concurrency": 4}))
+        ended = job.run()
+        assert (ended.code, ended.json["done"]) == (0, 4), ended.err
+        job.check()
+        assert sandbox.bill()["requests"] == 4
+
+
+def test_what_a_killed_run_kept_room_for_does_not_keep_the_next_from_its_images(disk: Path) -> None:
+    with in_thread({"latency": 0.0, "pictures": "plain", "bytes": 900 * KB}) as sandbox:
+        job = Job(disk, sandbox.url, manifest(2, limits={"concurrency": 2}))
+        assert job.run().code == 0
+        spool = job.output / ".batchbanana/spool"
+        [*images] = (job.output / "images/hero").iterdir()
+        whole = spool / f"9.0.{hashlib.sha256(images[0].read_bytes()).hexdigest()}.{images[0].stat().st_size}.whole"
+        whole.write_bytes(images[0].read_bytes())
+        room = os.statvfs(disk)
+        with (spool / "9.room.part").open("wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, room.f_bavail * room.f_frsize - 100 * KB)
+        again = job.run()
+        assert "No space" not in again.err
+        assert not list(spool.glob("*.part"))
 
 
 @pytest.mark.parametrize("names", [14, 17, 20])
