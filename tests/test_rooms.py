@@ -276,7 +276,27 @@ def test_an_image_that_is_larger_than_its_room_has_what_the_room_took_up(tmp_pat
         part = place.part(1, place.room(1))
         part.write(bytes(ROOM + 10))
         part.write(DATA)
+        assert isinstance(part._handle, Tight), "what does not fit in there stays where it is"
         assert part.keep(0)[0].read_bytes() == bytes(ROOM + 10) + DATA
+
+
+def test_an_image_that_cannot_move_goes_on_where_it_was_if_it_can(tmp_path: Path) -> None:
+    class Unnaming(Filling):
+        """A disk that does not rename the first room."""
+
+        def rename(self, source: Path, target: Path) -> None:
+            if source.name == "1.room.part":
+                raise OSError(errno.EIO, "Input/output error")
+            super().rename(source, target)
+
+    files = Unnaming()
+    with opened(tmp_path, files) as place:
+        one = place.part(1, place.room(1))
+        one.write(DATA[:700])
+        files.left = 10
+        place.part(2, place.room(2)).write(DATA)
+        one.write(DATA[700:])
+        assert one.keep(0)[0].read_bytes() == DATA
 
 
 def test_a_room_in_whose_place_there_is_something_else_takes_no_image(tmp_path: Path) -> None:
