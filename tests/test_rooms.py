@@ -5,14 +5,20 @@ import errno
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import anyio
 import pytest
 
+from batchbanana.engines.inbox import Inbox
+from batchbanana.engines.local import LocalEngine
 from batchbanana.errors import FencedError
 from batchbanana.spool import FencedFiles, Files, Part, Room, Spool
+from batchbanana.transport import Endpoint, Lanes, Secret
+from tests.test_second_phase import ATTEMPT, Plain, PlainReader
 
 DATA = bytes(range(256)) * 40
 ROOM = 1 << 16
@@ -280,16 +286,26 @@ def test_an_image_that_is_larger_than_its_room_has_what_the_room_took_up(tmp_pat
         assert part.keep(0)[0].read_bytes() == bytes(ROOM + 10) + DATA
 
 
-def test_an_image_that_cannot_move_goes_on_where_it_was_if_it_can(tmp_path: Path) -> None:
-    class Unnaming(Filling):
-        """A disk that does not rename the first room."""
+@pytest.mark.parametrize("refused", ["write", "rename"])
+def test_an_image_that_cannot_move_goes_on_where_it_was_if_it_can(tmp_path: Path, refused: str) -> None:
+    class Refusing(Filling):
+        """A disk that does not rename the first room, or fails as it is written to."""
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            handle = super().create(path, size)
+            if path.name != "1.room.part" or refused != "write":
+                return handle
+            handle.close()
+            failing = Tight(path, "r+b")
+            failing.left, failing.fault = 300, errno.EIO
+            return cast("BinaryIO", failing)
 
         def rename(self, source: Path, target: Path) -> None:
-            if source.name == "1.room.part":
+            if source.name == "1.room.part" and refused == "rename":
                 raise OSError(errno.EIO, "Input/output error")
             super().rename(source, target)
 
-    files = Unnaming()
+    files = Refusing()
     with opened(tmp_path, files) as place:
         one = place.part(1, place.room(1))
         one.write(DATA[:700])
@@ -311,6 +327,68 @@ def test_a_room_in_whose_place_there_is_something_else_takes_no_image(tmp_path: 
         with pytest.raises(OSError, match="the disk says no"):
             part.write(DATA)
     assert other.read_bytes() == b"not ours"
+
+
+def inbox(place: Place) -> Inbox:
+    return Inbox(place.spool, ATTEMPT, PlainReader(), Secret("canary-key"))
+
+
+def test_an_image_of_which_all_has_come_gives_its_room_up_and_stays_where_it_is(tmp_path: Path) -> None:
+    """It may be on its way to a sync in another thread."""
+    with opened(tmp_path, Files()) as place:
+        whole = inbox(place)
+        whole.reserve()
+        whole.end()
+        place.rooms.make_way()
+        assert place.names == ["7.0.part"]
+        whole.discard()
+
+
+def test_the_room_of_an_attempt_that_could_not_begin_is_there_for_the_next(tmp_path: Path) -> None:
+    class Full(Files):
+        """A disk that has room, and takes no further names."""
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            if not size:
+                raise full()
+            return super().create(path, size)
+
+    with opened(tmp_path, Full()) as place:
+        with pytest.raises(OSError, match="No space"):
+            inbox(place).reserve()
+        assert place.rooms.drop_idle() == 1
+
+
+def test_an_attempt_that_finds_no_room_has_those_on_their_way_make_some(tmp_path: Path) -> None:
+    class Crowded(Files):
+        """A disk with one room, and with another once an image has moved into that."""
+
+        has_moved = False
+        rooms = 0
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            if size and self.rooms and not self.has_moved:
+                raise full()
+            self.rooms += bool(size)
+            return super().create(path, size)
+
+        def rename(self, source: Path, target: Path) -> None:
+            self.has_moved |= source.name.endswith(".room.part")
+            super().rename(source, target)
+
+    async def main() -> None:
+        with opened(tmp_path, Crowded()) as place:
+            lanes = Lanes(Endpoint.build("http://127.0.0.1:9", None, "canary-key"))
+            async with aclosing(LocalEngine(Plain(), lanes, place.spool)) as engine:
+                workers = [engine.worker(), engine.worker()]
+                for number, worker in enumerate(workers, 1):
+                    assert await worker.prepare(replace(ATTEMPT, id=number)) is None
+                assert place.names == ["1.0.part", "2.0.part", "2.room.part"]
+                for worker in workers:
+                    await worker.abandon()
+            assert place.names == []
+
+    anyio.run(main)
 
 
 def test_where_the_file_system_promises_nothing_there_are_no_rooms(tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ def half_written(job: Job) -> None:
     (job.output / ".batchbanana/spool/9.0.part").write_bytes(b"half")
 
 
+def room_left(job: Job) -> None:
+    (job.output / ".batchbanana/spool/9.room.part").write_bytes(bytes(1 << 20))
+
+
 def not_home(job: Job) -> None:
     (job.output / f".batchbanana/spool/9.0.{'ab' * 32}.ready").write_bytes(b"paid")
 
