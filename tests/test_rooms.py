@@ -287,7 +287,11 @@ def test_an_image_that_is_larger_than_its_room_has_what_the_room_took_up(tmp_pat
 
 
 @pytest.mark.parametrize("refused", ["write", "rename"])
-def test_an_image_that_cannot_move_goes_on_where_it_was_if_it_can(tmp_path: Path, refused: str) -> None:
+def test_an_image_that_cannot_move_goes_on_where_it_was_if_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    monkeypatch.setattr("batchbanana.spool.rooms.BLOCK", 256)
+
     class Refusing(Filling):
         """A disk that does not rename the first room, or fails as it is written to."""
 
@@ -341,6 +345,7 @@ def test_an_image_of_which_all_has_come_gives_its_room_up_and_stays_where_it_is(
         whole.end()
         place.rooms.make_way()
         assert place.names == ["7.0.part"]
+        assert (place.spool.folder / "7.0.part").stat().st_size == 0
         whole.discard()
 
 

@@ -17,6 +17,9 @@ from batchbanana.errors import BatchError
 from batchbanana.spool.files import Files
 
 
+BLOCK = 1 << 20  # bytes copied at once
+
+
 class Guest(Protocol):
     """An image on its way, which has a room."""
 
@@ -82,7 +85,7 @@ class Room:
         begun.seek(0)
         self._handle.seek(0)
         try:
-            while block := begun.read(1 << 20):
+            while block := begun.read(BLOCK):
                 view = memoryview(block)
                 while view:
                     view = view[self._handle.write(view) :]
