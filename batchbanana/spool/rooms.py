@@ -16,7 +16,6 @@ from typing import BinaryIO, Protocol
 from batchbanana.errors import BatchError
 from batchbanana.spool.files import Files
 
-
 BLOCK = 1 << 20  # bytes copied at once
 
 
