@@ -1,15 +1,17 @@
 """How an image is brought home from its address: what is tried again, for how long, and what is kept of it."""
 
+import errno
 import gzip
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import pytest
 
 from batchbanana.engines.links import Fetcher
-from batchbanana.spool import Linked, Spool
+from batchbanana.spool import Files, Linked, Spool
 from batchbanana.task import Billed, Failure, Held, Rung, StoredImage
 from batchbanana.transport import Downloads, Guard
 from tests.support.build import rung
@@ -40,6 +42,36 @@ def brought(
 
         result = anyio.run(main)
         return result, sorted(file.name for file in spool.folder.iterdir()), len(images.asked)
+
+
+def test_a_full_disk_has_room_for_an_image_to_be_fetched_when_idle_rooms_have_gone(tmp_path: Path) -> None:
+    class Full(Files):
+        """A disk that takes nothing new while a room is there."""
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            if list(path.parent.glob("*.room.part")):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().create(path, size)
+
+    def keep_room(attempt: int) -> None:
+        room = spool.rooms.take(attempt, 1000)
+        assert room is not None
+        spool.rooms.give(room)
+
+    spool = Spool(tmp_path, Full())
+    spool.open()
+    with web(give) as images:
+        fetcher = Fetcher(Downloads(Guard(images.url)), spool, chance=lambda: 0.0)
+
+        async def main() -> StoredImage | Failure | Held:
+            keep_room(1)
+            note = await fetcher.note(7, images.url + "/red", None, Billed.YES)
+            assert isinstance(note, Linked)
+            assert note.is_written
+            keep_room(2)
+            return await fetcher.bring(note, rung(timeout=30, stall=2))
+
+        assert isinstance(anyio.run(main), StoredImage)
 
 
 def test_an_image_that_is_too_large_is_not_asked_for_again(tmp_path: Path) -> None:

@@ -246,13 +246,6 @@ def test_no_room_of_another_size_is_idle_where_a_new_one_is_wanted(tmp_path: Pat
             place.room(6)
 
 
-def test_an_image_that_is_paid_for_and_to_be_fetched_has_the_place_of_idle_rooms(tmp_path: Path) -> None:
-    with opened(tmp_path, Filling(rooms=ROOM)) as place:
-        place.rooms.give(place.room(1))
-        place.begun.append(place.spool.part(2, 1000, ROOM))
-        assert place.names == ["2.1000.part"]
-
-
 def test_when_the_disk_is_full_all_images_on_their_way_move_into_their_rooms(tmp_path: Path) -> None:
     with opened(tmp_path, Filling(left=5000)) as place:
         parts = {number: place.part(number, place.room(number)) for number in (1, 2, 3, 4)}
@@ -266,6 +259,50 @@ def test_when_the_disk_is_full_all_images_on_their_way_move_into_their_rooms(tmp
         parts[3].write(DATA[1000:])
         for number, size in ((1, len(DATA)), (2, 1000), (3, len(DATA)), (4, 1000)):
             assert parts[number].keep(0)[0].read_bytes() == DATA[:size]
+
+
+def test_a_full_disk_that_says_so_once_more_as_a_file_is_closed_keeps_no_image_from_its_room(tmp_path: Path) -> None:
+    class Late(Tight):
+        """A file whose closing fails, too."""
+
+        def close(self) -> None:
+            is_first = not self.closed
+            super().close()
+            if is_first:
+                raise full()
+
+    class Telling(Filling):
+        """A disk of such files."""
+
+        def create(self, path: Path, size: int) -> BinaryIO:
+            if size:
+                return super().create(path, size)
+            handle = Late(path, "x+b")
+            handle.left = 700
+            return cast("BinaryIO", handle)
+
+    with opened(tmp_path, Telling()) as place:
+        parts = [place.part(number, place.room(number)) for number in (1, 2)]
+        for part in parts:
+            part.write(DATA[:500])
+        for part in parts:
+            part.write(DATA[500:])
+        assert [part.keep(0)[0].read_bytes() for part in parts] == [DATA, DATA]
+
+
+def test_a_room_whose_name_is_gone_is_not_taken_for_one_that_was_renamed(tmp_path: Path) -> None:
+    class Removing(Filling):
+        """A disk from which somebody removes a room just as it is renamed."""
+
+        def rename(self, source: Path, target: Path) -> None:
+            if source.name.endswith(".room.part"):
+                source.unlink()
+            super().rename(source, target)
+
+    with opened(tmp_path, Removing(left=5000)) as place:
+        part = place.part(1, place.room(1))
+        with pytest.raises(OSError, match="the disk says no"):
+            part.write(DATA)
 
 
 def test_an_image_that_is_larger_than_its_room_has_what_the_room_took_up(tmp_path: Path) -> None:
@@ -349,7 +386,7 @@ def test_an_image_of_which_all_has_come_gives_its_room_up_and_stays_where_it_is(
         whole.discard()
 
 
-def test_the_room_of_an_attempt_that_could_not_begin_is_there_for_the_next(tmp_path: Path) -> None:
+def test_an_attempt_that_could_not_begin_leaves_nothing_and_may_try_again(tmp_path: Path) -> None:
     class Full(Files):
         """A disk that has room, and takes no further names."""
 
@@ -359,9 +396,11 @@ def test_the_room_of_an_attempt_that_could_not_begin_is_there_for_the_next(tmp_p
             return super().create(path, size)
 
     with opened(tmp_path, Full()) as place:
-        with pytest.raises(OSError, match="No space"):
-            inbox(place).reserve()
-        assert place.rooms.drop_idle() == 1
+        begun = inbox(place)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                begun.reserve()
+        assert place.names == []
 
 
 def test_an_attempt_that_finds_no_room_has_those_on_their_way_make_some(tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ class Inbox:
         try:
             self._begin_part()
         except BaseException:
+            if self._room is not None:
+                with contextlib.suppress(OSError):  # what kept the file from being made is told
+                    self._room.discard()
             self.leave()
             raise
 

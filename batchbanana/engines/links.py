@@ -8,6 +8,8 @@ import contextlib
 import errno
 import random
 from collections.abc import Callable, Container
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -17,7 +19,7 @@ from batchbanana.engines.inbox import EXPECTED, EXPECTED_UNKNOWN, fault_of
 from batchbanana.engines.tries import TRIES, Rest, Sign, Trial, decide, read
 from batchbanana.errors import DiskError
 from batchbanana.images import ImageError, Inspector
-from batchbanana.spool import Linked, Part, Spool
+from batchbanana.spool import FULL, Linked, Part, Spool
 from batchbanana.task import Attempt, Billed, Failure, FailureKind, Held, Rung, StoredImage
 from batchbanana.transport import Answer, Downloads, RefusedError, Secret, Sink
 
@@ -26,6 +28,7 @@ FIRST_PART = 1000  # number of a download's file; those within answers count fro
 ROOM = 120.0  # seconds that the tries for an image have together at least, whatever its rung's timeout
 FETCH_THREADS = 8  # syncs under way at once, where nobody else bounds them
 NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+Result = TypeVar("Result")
 
 
 class Fetcher:
@@ -73,7 +76,7 @@ class Fetcher:
             return self._lost(url, billed, Trial(sign=Sign.FINAL, reason=str(refused)))
         facts = (attempt, url, model_version, billed, cost)
         try:
-            return await to_thread.run_sync(self._spool.note, *facts, limiter=self._disk)
+            return await self._on_disk(partial(self._spool.note, *facts))
         except OSError:
             return self._spool.unwritten(*facts)
 
@@ -143,7 +146,7 @@ class Fetcher:
         expected = EXPECTED.get(rung.resolution, EXPECTED_UNKNOWN) if rank == 0 else 0
         try:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(landing.open, expected, limiter=self._disk)
+                await self._on_disk(partial(landing.open, expected))
             answer = await self._downloads.fetch(url, rung, Sink(landing.feed, lambda: True))
             with anyio.CancelScope(shield=True):
                 result = await to_thread.run_sync(landing.judge, answer, known, limiter=self._disk)
@@ -158,6 +161,16 @@ class Fetcher:
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(landing.discard, limiter=self._disk)
+
+    async def _on_disk(self, step: Callable[[], Result]) -> Result:
+        """Do something in a thread; where the disk is full, once more when images on their way have made room."""
+        try:
+            return await to_thread.run_sync(step, limiter=self._disk)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        self._spool.rooms.make_way()
+        return await to_thread.run_sync(step, limiter=self._disk)
 
     async def _forget(self, note: Linked) -> None:
         with anyio.CancelScope(shield=True), contextlib.suppress(OSError):  # then the next start drops it

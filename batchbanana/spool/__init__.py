@@ -7,8 +7,8 @@ midst of a slow sync, or the disk may refuse it. The next start makes it ready i
 `<attempt>.room.part` keeps room for an image: see `rooms`.
 `<attempt>.0.link` notes where the image that counts can be fetched; it goes once the image is ready, or once the
 ledger knows that it will never be.
-All functions block on the disk and are called in worker threads, but for `Part.write`, which only does so when the disk
-is full.
+All functions block on the disk and are called in worker threads, but for `Part.write`, what it calls when the disk is
+full, and the beginning of a further file for one answer.
 """
 
 import errno
@@ -109,13 +109,7 @@ class Spool:
         Raises:
             OSError: the disk is full or failing.
         """
-        path = self.folder / f"{attempt}.{index}.part"
-        try:
-            return Part(self._files, path, expected, room)
-        except OSError as error:
-            if error.errno not in FULL or not expected or not self.rooms.drop_idle():
-                raise
-        return Part(self._files, path, expected)
+        return Part(self._files, self.folder / f"{attempt}.{index}.part", expected, room)
 
     def keep_all(self, parts: Sequence[tuple[Part, int]]) -> list[tuple[Path, str] | Exception]:
         """Do what `Part.keep` does for parts with their ranks; the error of one stands in its result's place."""

@@ -74,10 +74,11 @@ class Room:
             try:
                 self._files.rename(self._path, target)
             except OSError:
-                if self._path.exists():  # else it was renamed after all, though the disk said no
+                if not os.path.samestat(os.fstat(self._handle.fileno()), target.lstat()):  # else it was, after all
                     raise
             self.is_free = False
-        begun.close()
+        with contextlib.suppress(OSError):  # a full disk may tell it once more; its bytes are wanted no longer
+            begun.close()
         return self._handle
 
     def _copy(self, begun: BinaryIO) -> None:
@@ -100,12 +101,14 @@ class Room:
         with self._lock:
             if self.is_free:
                 self.is_free = False
-                self._handle.close()
-                self._files.unlink(self._path)
+                try:
+                    self._handle.close()
+                finally:
+                    self._files.unlink(self._path)
 
 
 class Rooms:
-    """The rooms of one job. Only `take` and `drop_idle` may be called in threads."""
+    """The rooms of one job. `make_way` belongs to the event loop, as writing does; the others may be called in threads."""
 
     def __init__(self, files: Files, folder: Path) -> None:
         self._files = files
@@ -127,7 +130,7 @@ class Rooms:
         with contextlib.suppress(IndexError):
             room = self._idle.setdefault(size, []).pop()
         if room is None and self._can_promise:
-            self.drop_idle()  # of other sizes: nobody may want them again, and the ledger wants space, too
+            self.drop_idle()  # mostly of other sizes: nobody may want them again, and the ledger wants space, too
             room = self._new(attempt, size)
         if room is not None:
             self._lent.add(room)
@@ -150,11 +153,14 @@ class Rooms:
             self._idle[room.size].append(room)
 
     def make_way(self) -> None:
-        """Leave the disk all but what images on their way were promised; blocks, but only a full disk asks for it."""
+        """Leave the disk all but what images on their way were promised.
+
+        It blocks, for as long as it takes to copy what they have got, but only a full disk asks for it.
+        """
         self.drop_idle()
-        for room in list(self._lent):
-            if room.guest is not None:
-                room.guest.move()
+        for guest in [room.guest for room in list(self._lent)]:
+            if guest is not None:
+                guest.move()
 
     def drop_idle(self) -> int:
         """Give the space of idle rooms back to the disk; blocks. Returns how many there were."""
