@@ -108,7 +108,7 @@ class Room:
 
 
 class Rooms:
-    """The rooms of one job. `make_way` belongs to the event loop, as writing does; the rest may be called in threads."""
+    """The rooms of one job. `make_way` belongs to the event loop, as writing does; threads may call the rest."""
 
     def __init__(self, files: Files, folder: Path) -> None:
         self._files = files
