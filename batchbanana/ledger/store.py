@@ -124,8 +124,8 @@ class Store:
         if self._db.in_transaction:
             yield
             return
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")  # a disk may take it and say no
             yield
             self._db.execute("COMMIT")
         except BaseException:
