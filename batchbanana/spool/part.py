@@ -161,8 +161,10 @@ class Part:
         except OSError as error:  # some disks tell only now that there was no space
             if error.errno not in FULL or self._room is None or self._has_moved or self.size > self._room.size:
                 raise
-            with _telling(error):
+            try:
                 self._move_into(self._room)
+            except OSError as refused:
+                raise error from refused  # a full disk has a remedy
             self._files.sync(self._handle, self.size)
         if self._has_moved and not self._is_as_written():
             raise OSError(errno.EIO, "the disk has forgotten what it took before it was full")
@@ -199,12 +201,3 @@ class Part:
             self.close()
             if not self.is_ready:
                 self._files.unlink(self.path)
-
-
-@contextlib.contextmanager
-def _telling(error: OSError) -> Iterator[None]:
-    """Tell the error that came first: a full disk has a remedy."""
-    try:
-        yield
-    except OSError as other:
-        raise error from other

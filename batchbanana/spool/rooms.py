@@ -162,13 +162,11 @@ class Rooms:
             if guest is not None:
                 guest.move()
 
-    def drop_idle(self) -> int:
-        """Give the space of idle rooms back to the disk; blocks. Returns how many there were."""
-        count = 0
+    def drop_idle(self) -> None:
+        """Give the space of idle rooms back to the disk; blocks."""
         for idle in list(self._idle.values()):
-            with contextlib.suppress(IndexError):
+            with contextlib.suppress(IndexError):  # others may take some meanwhile
                 while True:
-                    room, count = idle.pop(), count + 1
+                    room = idle.pop()
                     with contextlib.suppress(OSError, BatchError):  # then the next start drops it
                         room.discard()
-        return count

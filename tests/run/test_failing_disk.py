@@ -216,6 +216,17 @@ def test_nor_is_anything_lost_that_is_on_its_way_otherwise(tmp_path: Path, scene
     every_call(tmp_path, SCENES[scene], step=7, spreads=SPREADS)
 
 
+def test_a_transaction_that_begins_although_the_disk_says_no_is_not_left_open(tmp_path: Path) -> None:
+    """Whoever comes next in the same process would find the ledger locked."""
+    with sandbox() as service:
+        whole = FailingDisk(tmp_path)
+        assert run(Job(tmp_path, service.url, SCENES["fresh"].manifest), whole).code == 0
+    nth = 1 + [str(step) for step in whole.steps].index("statement BEGIN IMMEDIATE")
+    folder = tmp_path / "again"
+    folder.mkdir()
+    assert one(folder, SCENES["fresh"], nth, errno.ENOSPC, Spread.ONCE, is_done=True)
+
+
 def test_a_call_that_fails_although_it_took_effect_does_no_more_harm(tmp_path: Path) -> None:
     """As a commit or a rename whose sync failed: what the disk then holds is what nobody was told."""
     every_call(tmp_path, SCENES["fresh"], step=7, spreads=[Spread.ONCE], is_done=True)
