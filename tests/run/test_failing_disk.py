@@ -219,8 +219,9 @@ def test_nor_is_anything_lost_that_is_on_its_way_otherwise(tmp_path: Path, scene
 def test_a_transaction_that_begins_although_the_disk_says_no_is_not_left_open(tmp_path: Path) -> None:
     """Whoever comes next in the same process would find the ledger locked."""
     with sandbox() as service:
-        whole = FailingDisk(tmp_path)
-        assert run(Job(tmp_path, service.url, SCENES["fresh"].manifest), whole).code == 0
+        job = Job(tmp_path, service.url, SCENES["fresh"].manifest)
+        whole = FailingDisk(job.output)
+        assert run(job, whole).code == 0
     nth = 1 + [str(step) for step in whole.steps].index("statement BEGIN IMMEDIATE")
     folder = tmp_path / "again"
     folder.mkdir()
